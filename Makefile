@@ -25,22 +25,22 @@ reproduce: install ## run the paper notebooks; figures and figures/index.html
 	@PROFILE='$(PROFILE)' DATA='$(DATA)' ITEMS='$(ITEMS)' JOBS='$(JOBS)' tools/reproduce.sh
 
 test: dev       ## drift checks, library notebooks and tests/
-	@python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: dev      ## only the drift checks: library, notebooks and README in step
-	@python tools/check.py
+	@$(BIN)/python tools/check.py
 
 export: dev     ## notebooks -> paper_repro/
-	nbdev_export
+	$(BIN)/nbdev_export
 
 clean: dev      ## strip outputs and editor metadata from the notebooks
-	nbdev_clean
+	$(BIN)/nbdev_clean
 
 readme: dev     ## nbs/index.ipynb -> README.md
-	python tools/readme.py
+	$(BIN)/python tools/readme.py
 
 lab: dev        ## JupyterLab on nbs/
-	jupyter lab --LabApp.default_url=/lab/tree/nbs
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/nbs
 
 hooks:          ## run the drift checks before each commit of this clone (opt-in)
 	git config core.hooksPath tools/hooks
@@ -53,4 +53,4 @@ docker-test:    ## build the image for real and run the smoke batch inside it
 	@tools/docker_test.sh
 
 bench: dev      ## the benchmarks; JSON under benchmarks/results/
-	@for b in benchmarks/bench_*.py; do echo "== $$b"; python $$b || exit 1; done
+	@for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done

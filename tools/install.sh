@@ -13,7 +13,7 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
-key="$(cat settings.ini setup.py pyproject.toml tools/install.sh | cksum) $(pwd) ${PYTHON:-} ${UV_TORCH_BACKEND:-}"
+key="$(cat settings.ini setup.py pyproject.toml | cksum) $(pwd)"
 holds() { [ -f "$1" ] && [ "$(cat "$1")" = "$key" ] && recent "$venv/bin/python"; }
 if holds "$venv/installed-dev" || { [ -z "$extra" ] && holds "$venv/installed"; }; then exit 0; fi
 
