@@ -268,7 +268,7 @@ def test_folder_that_is_no_environment_is_left_alone(make):
     (make.folder/'mine').mkdir()
     (make.folder/'mine/letter.txt').write_text('keep')
     code, out = make('install', 'VENV=mine', f'PYTHON={sys.executable}', 'UV=no')
-    assert code != 0 and 'is not a virtual environment' in out
+    assert code != 0 and 'neither empty nor a virtual environment' in out
     assert (make.folder/'mine/letter.txt').read_text() == 'keep'
 
 

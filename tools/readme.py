@@ -2,7 +2,7 @@
 
     python tools/readme.py           write README.md
     python tools/readme.py --check   compare; decimals in outputs may differ, as they do from one machine to another
-Cells marked `#| hide` run and are left out. Links to `../` become links from the root. Outputs are text or Markdown; a picture is a link
+Cells marked `#| hide` run and are left out. Links become links from the root and must lead somewhere. Outputs are text or Markdown; a picture is a link
 to a committed file under figures/."""
 import argparse
 import os
@@ -14,8 +14,17 @@ from pathlib import Path
 root = Path(__file__).parents[1]
 
 
+def from_root(link, folder):
+    "A link that holds in `folder`, as it holds in the checkout's root; web addresses and anchors stay. Raises `ValueError` where nothing lies there."
+    if re.match(r'[a-z]+:|#', link): return link
+    path, mark, anchor = link.partition('#')
+    target = Path(os.path.normpath(folder/path))
+    if not target.exists(): raise ValueError(f'nbs/index.ipynb links to {link}, and {target} does not exist')
+    return os.path.relpath(target, root) + mark + anchor
+
+
 def convert(notebook):
-    "The Markdown of `notebook`, executed afresh. Raises `ValueError` for an output that is a picture."
+    "The Markdown of `notebook`, executed afresh. Raises `ValueError` for a picture among the outputs and for a dead link."
     import nbformat
     from nbconvert import MarkdownExporter
     from papermill import execute_notebook
@@ -23,7 +32,7 @@ def convert(notebook):
     with tempfile.TemporaryDirectory(prefix='readme_') as tmp:
         os.environ.setdefault('IPYTHONDIR', tmp)
         done = Path(tmp)/'index.ipynb'
-        ipc = Config({'KernelManager': {'transport': 'ipc', 'connection_file': f'{tmp}/k.json'}})
+        ipc = Config({'KernelManager': {'transport': 'ipc', 'connection_file': f'{tmp}/k.json'}, 'NotebookClient': {'shutdown_kernel': 'immediate'}})
         execute_notebook(str(notebook), str(done), kernel_name='python3', progress_bar=False, start_timeout=180,
                          resources={'metadata': {'path': str(root)}}, config=ipc)
         nb = nbformat.read(done, as_version=4)
@@ -38,7 +47,7 @@ def convert(notebook):
                      'NbConvertBase': {'display_data_priority': ['text/markdown', 'text/plain']}})
     text, _ = MarkdownExporter(config=config).from_notebook_node(nb)
     text = re.sub(r'^#\|.*\n', '', text, flags=re.M)                       # nbdev's directives
-    text = re.sub(r'(\]\(|\b(?:src|href)=")\.\./', r'\1', text)            # nbs/ -> the root
+    text = re.sub(r'(\]\(|\b(?:src|href)=")([^)"\s]+)', lambda m: m[1] + from_root(m[2], notebook.parent), text)
     text = re.sub(r'[ \t]+$', '', text, flags=re.M)
     text = re.sub(r'\n{3,}', '\n\n', text).strip()
     return f'<!-- generated from nbs/index.ipynb by `make readme`; edit the notebook -->\n\n{text}\n'
@@ -55,7 +64,8 @@ def main():
     args = parser.parse_args()
     notebook, readme = root/'nbs/index.ipynb', root/'README.md'
     if not notebook.exists(): sys.exit('nbs/index.ipynb is missing; README.md is made from it')
-    text = convert(notebook)
+    try: text = convert(notebook)
+    except ValueError as e: sys.exit(str(e))
     if args.check:
         if not readme.exists() or comparable(readme.read_text(encoding='utf-8')) != comparable(text):
             sys.exit('README.md is not what nbs/index.ipynb gives: make readme')
