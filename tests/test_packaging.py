@@ -69,7 +69,7 @@ def test_installed_package_declares_what_settings_ini_lists():
 
 
 def test_pins_that_nbdev_needs():
-    assert {'nbdev==2.4.14', 'execnb<0.2', 'ghapi<2'} <= set(DEV)
+    assert {'nbdev==2.4.14', 'execnb>=0.1.18,<0.2', 'ghapi>=1.1,<2'} <= set(DEV)
     assert 'fastcore>=1.12,<2' in REQUIREMENTS
     assert 'tags' in SETTINGS['allowed_cell_metadata_keys'].split()      # else nbdev_clean deletes papermill's `parameters` tag
 

@@ -23,6 +23,13 @@ def from_root(link, folder):
     return os.path.relpath(target, root) + mark + anchor
 
 
+def relink(text, folder):
+    "`text`, Markdown, with its links (outside of code) made to hold in the root."
+    parts = re.split(r'(^```.*?^```|`[^`\n]+`)', text, flags=re.M | re.S)
+    parts[::2] = [re.sub(r'(\]\(|\b(?:src|href)=")([^)"\s]+)', lambda m: m[1] + from_root(m[2], folder), p) for p in parts[::2]]
+    return ''.join(parts)
+
+
 def convert(notebook):
     "The Markdown of `notebook`, executed afresh. Raises `ValueError` for a picture among the outputs and for a dead link."
     import nbformat
@@ -38,6 +45,7 @@ def convert(notebook):
         nb = nbformat.read(done, as_version=4)
     nb.cells = [c for c in nb.cells if c.cell_type != 'raw']
     for cell in nb.cells:
+        if cell.cell_type == 'markdown': cell.source = relink(cell.source, notebook.parent)
         for out in cell.get('outputs', []):
             if any(k.startswith('image/') for k in out.get('data', {})):
                 raise ValueError(f'{notebook.name} shows a picture as an output; link to a file under ../figures/ instead')
@@ -47,7 +55,6 @@ def convert(notebook):
                      'NbConvertBase': {'display_data_priority': ['text/markdown', 'text/plain']}})
     text, _ = MarkdownExporter(config=config).from_notebook_node(nb)
     text = re.sub(r'^#\|.*\n', '', text, flags=re.M)                       # nbdev's directives
-    text = re.sub(r'(\]\(|\b(?:src|href)=")([^)"\s]+)', lambda m: m[1] + from_root(m[2], notebook.parent), text)
     text = re.sub(r'[ \t]+$', '', text, flags=re.M)
     text = re.sub(r'\n{3,}', '\n\n', text).strip()
     return f'<!-- generated from nbs/index.ipynb by `make readme`; edit the notebook -->\n\n{text}\n'
