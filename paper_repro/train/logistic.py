@@ -133,7 +133,7 @@ class CGDirection:
         "Solve to a tolerance that tightens with the gradient (superlinear convergence)."
         if self.first is None: self.first = size.max()
         if self.last is None or self.last > self.renew: self.whiten(c.mean(0))
-        eta = torch.maximum((size / self.first).sqrt().clamp(1e-5, .3), .01 * self.tol / size).to(self.dtype)
+        eta = torch.maximum((1000 * size / self.first).sqrt().clamp(1e-4, .3), .01 * self.tol / size).to(self.dtype)
         b = -(g @ self.back.T)
         scale = b.norm(dim=1, keepdim=True)
         r = (b / scale).to(self.dtype)
