@@ -8,7 +8,7 @@ __all__ = ['STANDARD', 'front_matter', 'read_parameters', 'Item', 'read_item', '
            'changed_inputs']
 
 # %% ../../nbs/batch/90_catalogue.ipynb #60d7219b
-import ast, difflib, importlib.util, io, json, re, subprocess, tokenize
+import ast, difflib, functools, importlib.util, io, json, re, subprocess, tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 import yaml
@@ -252,8 +252,8 @@ def _used(node): return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)
 
 class _Module:
     "A module of the library taken apart: `units` name -> [(first line, text, names used)]; under '' what always counts."
-    def __init__(self, name, path):
-        code = strip_comments(path.read_text(encoding='utf-8'))
+    def __init__(self, name, text):
+        code = strip_comments(text)
         tree, lines = ast.parse(code), code.splitlines()
         self.name, self.units, self.imports = name, {}, _imports(tree, name)
         for n in tree.body:
@@ -265,6 +265,8 @@ class _Module:
             if getattr(n, 'decorator_list', None) or not names: names = ['']
             unit = first, '\n'.join(l for l in lines[first-1:n.end_lineno] if l), _used(n)
             for k in names: self.units.setdefault(k, []).append(unit)
+
+_module = functools.lru_cache(maxsize=256)(_Module) # by name and text: one parse a module however many jobs
 
 def code_digests(
     code:tuple,   # sources of the code cells
@@ -283,7 +285,7 @@ def code_digests(
     def reach(name):
         "Load a module once; what it imports may be reached from now on."
         if name not in modules and (path := find(name)):
-            modules[name] = _Module(name, path)
+            modules[name] = _module(name, path.read_text(encoding='utf-8'))
             imports.extend(modules[name].imports.items())
     grown = True
     while grown:

@@ -111,10 +111,10 @@ class CGDirection:
         tol:float=1e-8,       # tolerance of the outer loop: the last inner solve need not be better than it
         dtype=torch.float32,  # of the inner products
         max_inner:int=60,     # inner iterations a step
-        renew:int=10,         # whiten anew after a step that took more
+        renew:int=10,         # inner iterations a step above which a new whitening would pay
     ):
         self.Z, self.tol, self.dtype, self.max_inner, self.renew = Z, tol, dtype, max_inner, renew
-        self.last, self.first, self.inner, self.whitenings = None, None, 0, 0
+        self.first, self.debt, self.inner, self.whitenings = None, 0, 0, 0
     def whiten(self,
         c:Tensor, # (n,) curvatures of the mean problem
     ):
@@ -124,7 +124,7 @@ class CGDirection:
         self.back = torch.linalg.solve_triangular(L, E, upper=False)                                     # L^-1
         self.rows = torch.linalg.solve_triangular(L, self.Z.T, upper=False).to(self.dtype)               # (D, n)
         self.ridge = (self.back[:, :-1] @ self.back[:, :-1].T).to(self.dtype)                            # L^-1 diag(1..1,0) L^-T
-        self.whitenings += 1
+        self.debt, self.whitenings = 0, self.whitenings + 1
     def __call__(self,
         g:Tensor,    # (B, D) gradients
         c:Tensor,    # (B, n) curvatures
@@ -132,7 +132,7 @@ class CGDirection:
     )->Tensor:       # (B, D) steps
         "Solve to a tolerance that tightens with the gradient (superlinear convergence)."
         if self.first is None: self.first = size.max()
-        if self.last is None or self.last > self.renew: self.whiten(c.mean(0))
+        if not self.whitenings or self.debt > 1.5 * self.Z.shape[1]: self.whiten(c.mean(0))
         eta = torch.maximum((1000 * size / self.first).sqrt().clamp(1e-4, .3), .01 * self.tol / size).to(self.dtype)
         b = -(g @ self.back.T)
         scale = b.norm(dim=1, keepdim=True)
@@ -145,7 +145,7 @@ class CGDirection:
             rr = (r * r).sum(1)
             if (rr.sqrt() <= eta).all(): break
             p = r + (rr / old)[:, None] * p
-        self.last, self.inner = k + 1, self.inner + (k + 1) * len(g)
+        self.inner, self.debt = self.inner + (k + 1) * len(g), self.debt + max(0, k + 1 - self.renew) * len(g)
         return (x.double() * scale) @ self.back
 
 # %% ../../nbs/train/31_logistic.ipynb #cb750503
@@ -221,7 +221,7 @@ def fit_logistic(
         i = norm.nan_to_num(torch.inf).argmax().item()
         where = tuple(int(j) for j in torch.unravel_index(torch.tensor(i), batch)) if batch else 'the problem'
         raise RuntimeError(f'{int((~(norm <= tol)).sum())} of {len(norm)} fits did not reach a gradient of {tol:g}; the worst is {norm[i].item():.3g} in {where}. '
-                           'Scale the features, lower C, raise max_iter or accept a larger tol')
+                           'Centre or scale the features, lower C, raise max_iter or accept a larger tol')
     w = theta[:, :-1] if Q is None else theta[:, :-1] @ Q.T
     return LogisticFit(w.reshape(*batch, -1), theta[:, -1].reshape(batch), norm.reshape(batch), C)
 
