@@ -151,7 +151,6 @@ def loo_exact(
     s, u = torch.sigmoid(-m), fit.C.expand(n)
     step = CGDirection(Z, tol, renew=30)
     step.whiten(u * s * (1 - s))
-    step.last = 0
     P = Z @ step.back.T
     a = (P * P).sum(1)
     start = theta - (u * s / (1 - u * s * (1 - s) * a).clamp_min(1e-6))[:, None] * (P @ step.back)

@@ -111,7 +111,7 @@ class CGDirection:
         tol:float=1e-8,       # tolerance of the outer loop: the last inner solve need not be better than it
         dtype=torch.float32,  # of the inner products
         max_inner:int=60,     # inner iterations a step
-        renew:int=10,         # inner iterations a step above which a new whitening would pay
+        renew:int=8,          # inner iterations a step above which a new whitening would pay
     ):
         self.Z, self.tol, self.dtype, self.max_inner, self.renew = Z, tol, dtype, max_inner, renew
         self.first, self.debt, self.inner, self.whitenings = None, 0, 0, 0
@@ -132,7 +132,7 @@ class CGDirection:
     )->Tensor:       # (B, D) steps
         "Solve to a tolerance that tightens with the gradient (superlinear convergence)."
         if self.first is None: self.first = size.max()
-        if not self.whitenings or self.debt > 1.5 * self.Z.shape[1]: self.whiten(c.mean(0))
+        if not self.whitenings or self.debt > .5 * self.Z.shape[1]: self.whiten(c.mean(0))
         eta = torch.maximum((1000 * size / self.first).sqrt().clamp(1e-4, .3), .01 * self.tol / size).to(self.dtype)
         b = -(g @ self.back.T)
         scale = b.norm(dim=1, keepdim=True)
