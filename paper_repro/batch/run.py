@@ -202,6 +202,18 @@ def _kernel_manager(env, attempt, log):
             attempt.pid = self.provisioner.pid
     return Kernels
 
+_import_lock = threading.Lock()
+
+def _papermill():
+    "Import papermill. jsonschema, below it, builds a grammar of internationalised addresses on import (1.2 s of CPU) where a package for that is there; no notebook needs it."
+    with _import_lock:
+        absent = sys.modules.get('rfc3987_syntax', ...) is ...
+        if absent: sys.modules['rfc3987_syntax'] = None
+        try: import nbformat, papermill
+        finally:
+            if absent: del sys.modules['rfc3987_syntax']
+    return papermill, nbformat
+
 def _first_line(e):
     text = next((l.strip() for l in str(e).splitlines() if l.strip()), '')
     return f'{type(e).__name__}: {text}'[:300]
@@ -215,8 +227,7 @@ def execute(
     log,             # open text file for what the notebook prints
 )->tuple[dict|None, str|None]: # the executed notebook, and in one line what went wrong
     "Run a notebook through papermill."
-    import nbformat
-    import papermill
+    papermill, nbformat = _papermill()
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
     job, place = attempt.job, tmp/str(attempt.number)
