@@ -136,12 +136,17 @@ def loo_exact(
     tol:float=1e-8,     # largest entry of every gradient
     chunk:int|None=None, # points at a time; None: about 2^17 weights
     device=None,        # None: where `X` is
-)->Tensor:              # (n,), >= 0 up to the tolerance
-    """Return the change of each row's own loss when it is left out, by exact refits. Raises `ValueError` for bad input or a class with one row
+    X_test=None,        # (m, d) other rows whose loss is looked at
+    y_test=None,        # (m,) their labels
+)->Tensor:              # (n,), >= 0 up to the tolerance; with `X_test` (n, m)
+    """Return the change of each row's own loss (or of every test row's) when it is left out, by exact refits. Raises `ValueError` for bad input or a class with one row
     (nothing can be fitted without it), `RuntimeError` when a refit does not reach `tol`."""
     X = check_features(X, device=device)
     y = check_labels(y, len(X), X.device)
     if min(y.sum(), (1 - y).sum()) < 2: raise ValueError(f'class {int(y.sum() < 2)} has one row only; it cannot be left out')
+    if X_test is not None:
+        X_test = check_features(X_test, 'X_test', X.device, X.shape[1])
+        y_test = check_labels(y_test, len(X_test), X.device, both=False)
     fit, n = fit_logistic(X, y, C=C, tol=tol), len(X)
     if fit.C.ndim: raise ValueError(f'C must be one number; got shape {tuple(fit.C.shape)}')
     Q = torch.linalg.qr(X.T)[0] if n < X.shape[1] else None
@@ -157,7 +162,9 @@ def loo_exact(
     ord, norm, chunk = torch.inf if Q is None else 2, torch.empty_like(m), chunk or max(1, 2**17 // n)
     for i in torch.arange(n, device=X.device).split(chunk): start[i], norm[i] = _chord(Z, fit.C, i, start[i], step.back, P[i], k[i], tol, ord)
     for i in (~(norm <= tol)).nonzero()[:, 0].split(4 * chunk): start[i] = _refit(Z, fit.C, i, start[i], step, tol, ord)
-    return -F.logsigmoid((start * Z).sum(1)) + F.logsigmoid(m)
+    if X_test is None: return F.logsigmoid(m) - F.logsigmoid((start * Z).sum(1))
+    T = signed_rows(X_test if Q is None else X_test @ Q, y_test)
+    return F.logsigmoid(T @ theta) - F.logsigmoid(start @ T.T)
 
 def _chord(Z, C, i, theta, back, P, k, tol, ord):
     "Newton steps with the Hessian of the full fit less the point, as long as they shrink the gradient; the best iterate and its gradient norm."
