@@ -64,13 +64,11 @@ def lock(
         base = tempfile.gettempdir()
         tmp = tempfile.mkdtemp(prefix='pr-', dir=base if len(base.encode()) < 60 else '/tmp') # names of sockets end at about 107 bytes
         try:
-            f.truncate(0)
-            f.write(json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=_now(), tmp=tmp)))
-            f.flush()
+            try:
+                f.truncate(0)
+                os.write(f.fileno(), json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=_now(), tmp=tmp)).encode())
+            except OSError as e: raise OSError(e.errno, f'cannot write results to {out_dir}: {e.strerror}') from e
             yield Path(tmp)
-        except OSError as e:
-            if e.errno and not e.filename and 'cannot write' not in str(e): raise OSError(e.errno, f'cannot write results to {out_dir}: {e.strerror}') from e
-            raise
         finally:
             shutil.rmtree(tmp, ignore_errors=True)
             path.unlink(missing_ok=True)
