@@ -180,13 +180,13 @@ class LogisticFit:
         X,                # (m, d) rows
         y,                # (m,) labels
         chunk:int|None=None, # rows at a time; None: about 128 MB of decision values
-    )->Tensor:            # (...)
+    )->Tensor:            # (...), float64
         "Return the share of rows on the right side; a decision value of exactly 0 predicts class 0."
         X = check_features(X, device=self.coef.device, d=self.coef.shape[-1])
         y = check_labels(y, len(X), X.device, both=False) > 0
         chunk = chunk or max(1, 2**24 // max(1, self.intercept.numel()))
         hits = sum(((self.coef @ x.T + self.intercept[..., None] > 0) == t).sum(-1) for x, t in zip(X.split(chunk), y.split(chunk)))
-        return hits / len(X)
+        return hits.double() / len(X)
 
 # %% ../../nbs/train/31_logistic.ipynb #f6b3fc98
 def fit_logistic(
