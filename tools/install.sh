@@ -29,13 +29,14 @@ whole() {
     recent "$venv/bin/python" && [ ! -f "$venv/unfinished" ] && { [ -n "$uv" ] || "$venv/bin/python" -m pip --version >/dev/null 2>&1; }
 }
 if ! whole; then
-    python=
-    for p in ${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
-        if recent "$p"; then python=$p; break; fi
-    done
-    if [ -z "$python" ]; then
-        if [ -n "${PYTHON:-}" ]; then die "PYTHON=$PYTHON is not a Python 3.11 or newer."; fi
-        die "Python 3.11 or newer is needed and none was found ($(python3 --version 2>&1 || true))." \
+    python=${PYTHON:-}
+    if [ -n "$python" ]; then
+        recent "$python" || die "PYTHON=$python is not a Python 3.11 or newer."
+    else
+        for p in python3 python3.13 python3.12 python3.11 python; do
+            if recent "$p"; then python=$p; break; fi
+        done
+        [ -n "$python" ] || die "Python 3.11 or newer is needed and none was found ($(python3 --version 2>&1 || true))." \
             "Install one, or name it: make PYTHON=/path/to/python3.11"
     fi
     if [ "$venv" != .venv ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ] && ! [ -f "$venv/unfinished" ] && ! [ -f "$venv/installed" ] && ! [ -f "$venv/installed-dev" ]; then
