@@ -23,9 +23,10 @@ def sklearn_fit(X, y, C, solver='lbfgs', start=None, weight=None):
 
 
 def torch_fit(X, y, C):
+    "Stopped by the same rule as scikit-learn's lbfgs: the largest entry of the gradient over C n at most 1e-7."
     w = torch.zeros(X.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     s = 2 * y - 1
-    opt = torch.optim.LBFGS([w], lr=1, max_iter=10000, tolerance_grad=1e-5, tolerance_change=0, history_size=10, line_search_fn='strong_wolfe')
+    opt = torch.optim.LBFGS([w], lr=1, max_iter=10000, tolerance_grad=1e-7 * C * len(X), tolerance_change=0, history_size=10, line_search_fn='strong_wolfe')
     def closure():
         opt.zero_grad()
         f = .5 * w[:-1] @ w[:-1] + C * F.softplus(-s * (X @ w[:-1] + w[-1])).sum()
