@@ -14,8 +14,8 @@ from torch import Tensor
 PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#F0E442', '#000000')
 _METHODS = {                                        # colour, marker
     'uniform': ('#56B4E9', 'o'), 'influence': ('#0072B2', 's'), 'loss': ('#E69F00', '^'),
-    'downweight': ('#D55E00', 'v'), 'update': ('#009E73', 'D'), 'update + downweight': ('#CC79A7', 'P'),
-    'train': ('#0072B2', 'o'), 'test': ('#D55E00', 's'),
+    'downweight': ('#CC79A7', 'v'), 'update': ('#000000', 'D'), 'update + downweight': ('#882255', 'P'),
+    'train': ('#0072B2', 'o'), 'test': ('#D55E00', 's'), 'none': ('#D55E00', ''), 'full': ('#009E73', ''),
 }
 
 def method_style(
@@ -97,7 +97,7 @@ def legend_right(
 def plot_level(
     y:float,        # height
     label:str,      # in the legend
-    color:str,      # of the line
+    method:str,     # for the colour: 'none', 'full' or another method; a matplotlib colour is taken as it is
     ax=None,        # axes; None: the current ones
     ls:str='--',    # line style
     **kwargs,       # passed to `Axes.axhline`
@@ -105,5 +105,5 @@ def plot_level(
     "Draw a horizontal reference line."
     import matplotlib.pyplot as plt
     ax = ax or plt.gca()
-    ax.axhline(y, color=color, ls=ls, lw=1.2, label=label, **kwargs)
+    ax.axhline(y, color=method_style(method)['color'] if method in _METHODS else method, ls=ls, lw=1.2, label=label, **kwargs)
     return ax
