@@ -2,7 +2,7 @@
 
     python tools/readme.py           write README.md
     python tools/readme.py --check   compare; decimals in outputs may differ, as they do from one machine to another
-Cells marked `#| hide` run and are left out. Links become links from the root and must lead somewhere. Outputs are text or Markdown; a picture is a link
+Cells marked `#| hide` run and are left out; of those marked `#| echo: false` the Markdown output stays. Links become links from the root and must lead somewhere. Outputs are text or Markdown; a picture is a link
 to a committed file under figures/."""
 import argparse
 import os
@@ -50,6 +50,10 @@ def convert(notebook):
             if any(k.startswith('image/') for k in out.get('data', {})):
                 raise ValueError(f'{notebook.name} shows a picture as an output; link to a file under ../figures/ instead')
         if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr']
+        if cell.cell_type == 'code' and re.search(r'^#\|\s*echo:\s*false', cell.source, flags=re.M):        # only what it says
+            text = '\n\n'.join(o['data'].get('text/markdown', '') for o in cell.outputs if 'data' in o)
+            cell.cell_type, cell.source = 'markdown', relink(text, root)
+            del cell['outputs'], cell['execution_count']
     config = Config({'MarkdownExporter': {'preprocessors': ['nbconvert.preprocessors.RegexRemovePreprocessor']},
                      'RegexRemovePreprocessor': {'patterns': [r'\s*\Z', r'(#\|.*\n)*#\|\s*hide\s*(\n|\Z)']},
                      'NbConvertBase': {'display_data_priority': ['text/markdown', 'text/plain']}})
