@@ -6,6 +6,7 @@
 __all__ = ['Bottleneck', 'PreActResNet', 'resnet56v2', 'resnet50v2', 'extract_features', 'save_pretrained', 'load_pretrained']
 
 # %% ../../nbs/models/20_resnet.ipynb #d40afb2c
+import json
 from pathlib import Path
 import torch
 from torch import Tensor, nn
@@ -172,10 +173,11 @@ def load_pretrained(
     name:str,          # file name without ending, e.g. 'cifar10_resnet56v2'
     folder:str|Path|None=None, # None: `data/weights` of the checkout
 )->tuple[PreActResNet, Tensor, str]: # network in inference mode, mean image, SHA-256 of the content
-    "Load a trained ResNet v2. Raises `FileNotFoundError` when it is not there, `ValueError` when it is damaged."
+    "Load a trained ResNet v2. Raises `FileNotFoundError` when it is not there, `ValueError` when it is damaged or not what its manifest says."
     path = Path(folder or checkout()/'data'/'weights')/f'{name}.safetensors'
     if not path.is_file(): raise FileNotFoundError(f'trained weights {path.name} not found in {path.parent}. Run: paper_repro run train_features --profile quick')
-    tensors, meta = load_tensors(path)
+    manifest = path.with_suffix('.json')
+    tensors, meta = load_tensors(path, json.loads(manifest.read_text(encoding='utf-8'))['sha256'] if manifest.is_file() else None)
     net = resnet56v2(**{k[4:]: int(v) for k, v in meta.items() if k.startswith('arg.')})
     mean = tensors.pop('mean')
     missing = net.load_state_dict(tensors, strict=False)
