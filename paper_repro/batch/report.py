@@ -42,11 +42,11 @@ def format_cell(
 def reported_html(
     value, # of the front matter: mapping, list, number or text
 )->str:    # HTML
-    "Show the paper's numbers: mappings as definition lists, lists in one line."
-    if isinstance(value, dict): return '<dl>' + ''.join(f'<dt>{esc(k)}</dt><dd>{reported_html(v)}</dd>' for k, v in value.items()) + '</dl>'
-    if isinstance(value, list):
-        if any(isinstance(v, (dict, list)) for v in value): return '<ul>' + ''.join(f'<li>{reported_html(v)}</li>' for v in value) + '</ul>'
-        return esc(', '.join(map(str, value)))
+    "Show the paper's numbers: a mapping of plain values in one line, one of mappings as a definition list."
+    if isinstance(value, dict):
+        if not any(isinstance(v, dict) for v in value.values()): return '; '.join(f'{esc(k)} {reported_html(v)}' if isinstance(v, str) else f'{esc(k)} <b>{reported_html(v)}</b>' for k, v in value.items())
+        return '<dl class="wide">' + ''.join(f'<dt>{esc(k)}</dt><dd>{reported_html(v)}</dd>' for k, v in value.items()) + '</dl>'
+    if isinstance(value, list): return (' | ' if any(isinstance(v, (dict, list)) for v in value) else ', ').join(map(reported_html, value))
     return esc(value)
 
 # %% ../../nbs/batch/92_report.ipynb #ad69851d
@@ -138,9 +138,10 @@ h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; border-bott
 a { color: var(--link); } code { font-size: .9em; }
 article { margin: 1.2rem 0; padding: 1rem; border: 1px solid var(--line); border-radius: .5rem; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: .25rem; }
-figure { margin: 1rem 0; } figcaption, .caption, .small, .how { color: var(--soft); font-size: .9rem; } .caption { margin: 1rem 0 .2rem; } .how { display: block; }
+figure { margin: 1rem 0; } figcaption, .caption, .small, .how { margin: .2rem 0; color: var(--soft); font-size: .9rem; } .caption { margin: 1rem 0 .2rem; } .how { display: block; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; } th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: left; overflow-wrap: normal; } td.num { text-align: right; font-variant-numeric: tabular-nums; }
 .badge { display: inline-block; padding: 0 .5em; border: 1px solid; border-radius: 1em; font-size: .85rem; white-space: nowrap; } .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); } .idle { color: var(--idle); }
+ul.nav { padding: 0; list-style: none; } ul.nav li { display: flex; flex-wrap: wrap; gap: 0 1rem; justify-content: space-between; padding: .25rem 0; border-bottom: 1px solid var(--line); }
 ul.claims { padding: 0; list-style: none; } ul.claims li { margin: .5rem 0; }
 .note { padding: .4rem .8rem; background: var(--panel); border-left: 3px solid var(--warn); }
 details { margin: .6rem 0; } summary { cursor: pointer; } dl { margin: .2rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .3rem 1rem; }
@@ -154,6 +155,8 @@ def _command(job):
     "What makes a result that is not there."
     fetch = [f'paper_repro data fetch {n}' for n in job.data]
     return f'paper_repro run {job.name} --profile {job.profile}', fetch
+
+def _reported(value): return f'<div class="reported"><p class="small">Reported by the paper</p>{reported_html(value)}</div>'
 
 def _variant_html(jobs, states, out_dir, title):
     "All profiles of one item and variant; `jobs` from the most telling profile to the least."
@@ -190,21 +193,25 @@ def render(
     out, nav, usable = [], [], [i for i in items if not i.problems]
     for paper in dict.fromkeys(i.paper for i in usable):
         out.append(f'<section><h2 id="{_anchor(paper)}">{esc(paper)}</h2>')
+        nav.append(f'<li><b><a href="#{_anchor(paper)}">{esc(paper)}</a></b></li>')
         for item in (i for i in usable if i.paper == paper):
-            m, title = item.meta, f'{item.item}: {item.meta["title"]}'
-            out.append(f'<article id="{_anchor(item.name)}"><h3>{esc(title)}</h3>')
+            m, title, variants = item.meta, str(item.meta['title']), item.meta.get('variants') or {}
+            out.append(f'<article id="{_anchor(item.name)}"><h3>{esc(title)}</h3><p class="small">{esc(item.name)}</p>')
             if m.get('shows'): out.append(f'<p>{esc(m["shows"])}</p>')
-            if m.get('reported'): out.append(f'<div class="reported"><b>Reported by the paper</b>{reported_html(m["reported"])}</div>')
-            for v in m.get('variants') or [None]:
+            reported = m.get('reported') or {}
+            own = {v: reported[v] for v in variants if isinstance(reported, dict) and v in reported} # numbers of one variant stand with it
+            if own: reported = {k: v for k, v in reported.items() if k not in own}
+            if reported: out.append(_reported(reported))
+            for v in variants or [None]:
                 jobs = [j for p in reversed(PROFILES) if ((j := Job(item, v, p)).name, p) in states]
-                if v: out.append(f'<h4 id="{_anchor(item.name, v)}">{esc(v)}</h4>')
+                if v: out.append(f'<h4 id="{_anchor(item.name, v)}">{esc(v)}</h4>' + (_reported(own[v]) if v in own else ''))
                 out.append(_variant_html(jobs, states, out_dir, title))
-                nav.append(f'<tr><td><a href="#{_anchor(item.name, v)}">{esc(item.name)}{" " + esc(v) if v else ""}</a></td><td>{_verdicts(jobs, states, out_dir)}</td></tr>')
+                nav.append(f'<li><a href="#{_anchor(item.name, v)}">{esc(item.item)}{" " + esc(v) if v else ""}</a> <span>{_verdicts(jobs, states, out_dir)}</span></li>')
             out.append('</article>')
         out.append('</section>')
     lacking = ''.join(f'<li>{esc(i.name)}: {esc("; ".join(i.problems))}</li>' for i in items if i.problems)
     if lacking: out.append(f'<section><h2>Notebooks that cannot run</h2><ul>{lacking}</ul></section>')
-    table = f'<div class="scroll"><table><thead><tr><th scope="col">Item</th><th scope="col">Verdicts on its claims</th></tr></thead><tbody>{"".join(nav)}</tbody></table></div>' if nav else '<p>There are no paper notebooks.</p>'
+    contents = f'<ul class="nav">{"".join(nav)}</ul>' if nav else '<p>There are no paper notebooks.</p>'
     return f'''<!doctype html>
 <html lang="en">
 <head>
@@ -221,7 +228,7 @@ def render(
 <p>Every figure and table below was computed by the notebook beside it. <i>Reported</i> is the paper's number, all others are measured. A claim is reproduced when a statistic with its interval
 supports it; <i>smoke</i> runs prove only that the code runs, <i>quick</i> runs use real data at reduced scale, <i>paper</i> runs the paper's own setting.</p>
 </header>
-<nav aria-label="Items">{table}</nav>
+<nav aria-label="Items">{contents}</nav>
 <main>
 {chr(10).join(out)}
 </main>

@@ -1,0 +1,83 @@
+"Every paper notebook of the checkout at the smoke profile, once, into a temporary folder; then what it left, the second run, and the report."
+import json
+import os
+import time
+
+import pytest
+
+from conftest import ROOT
+from paper_repro.batch.catalogue import catalogue, make_jobs
+from paper_repro.batch.report import build_report
+from paper_repro.batch.run import Batch, read_status, verify_run
+from paper_repro.core.results import read_result
+from small_checkout import kernels
+
+ITEMS = catalogue(ROOT)
+JOBS = make_jobs(ITEMS, 'smoke')
+LIMIT = 60 # seconds an item may take on two cores; more is allowed for here, where the machine may be busy
+
+
+@pytest.fixture(scope='module')
+def batch(tmp_path_factory):
+    "The whole smoke batch: folder of the results, rows, lines, exit code."
+    if not JOBS: pytest.skip('this checkout has no paper notebooks')
+    out, lines = tmp_path_factory.mktemp('smoke')/'figures', []
+    b = Batch(JOBS, out, root=ROOT, workers=2, keep_going=True, say=lines.append)
+    b.code_seen = b.run()
+    return b
+
+
+def test_every_paper_notebook_is_in_the_catalogue():
+    assert [f'{i.name}: {"; ".join(i.problems)}' for i in ITEMS if i.problems and 'not tracked by git' not in i.problems[-1]] == []
+
+
+@pytest.mark.parametrize('job', JOBS, ids=lambda j: j.name)
+def test_item_is_done_and_its_result_whole(job, batch):
+    row, folder = batch.rows[job.name], job.folder(batch.out_dir)
+    assert row.status == 'done', row.reason
+    assert verify_run(folder) == []
+    r = read_result(folder)
+    assert r['figures'] or r['tables']
+    assert all(f['caption'] for f in r['figures'] + r['tables']), 'a caption says n, the profile and what the bars mean'
+    assert r['claims'] and {c['verdict'] for c in r['claims']} == {'not tested at this profile'}
+    assert r['data'] and r['seed'] == 0 and (r['paper'], r['item'], r['variant'], r['profile']) == (job.item.paper, job.item.item, job.variant, 'smoke')
+    assert row.seconds < 3*LIMIT
+
+
+@pytest.mark.parametrize('job', JOBS, ids=lambda j: j.name)
+def test_result_names_no_folder_of_this_machine(job, batch):
+    for p in job.folder(batch.out_dir).iterdir():
+        text = p.read_bytes() if p.suffix != '.ipynb' else json.dumps([c for c in json.loads(p.read_text())['cells']]).encode()
+        for place in {str(ROOT), str(batch.out_dir), os.environ.get('PAPER_REPRO_DATA') or str(ROOT), os.path.expanduser('~')} - {'/'}: assert place.encode() not in text, (p.name, place)
+
+
+def test_batch_ends_clean(batch):
+    assert batch.code_seen == 0 and kernels(ROOT) == []
+    assert [p for p in batch.out_dir.rglob('.*')] == []
+
+
+def test_second_run_skips_everything_within_a_second_an_item(batch):
+    before = {p: p.stat().st_mtime_ns for p in batch.out_dir.rglob('*') if p.is_file()}
+    began = time.monotonic()
+    again = Batch(JOBS, batch.out_dir, root=ROOT, workers=2, say=lambda line: None)
+    assert again.run() == 0 and {r.status for r in again.rows.values()} == {'up to date'}
+    assert time.monotonic() - began < len(JOBS)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_report_shows_every_item_with_its_figures_and_no_claim_as_reproduced(batch):
+    page = build_report(batch.out_dir, ROOT).read_text()
+    for job in JOBS:
+        folder = job.folder(batch.out_dir)
+        for f in read_result(folder)['figures']: assert f'src="{folder.relative_to(batch.out_dir).as_posix()}/{f["png"]}"' in page
+    assert '>reproduced</span>' not in page and str(ROOT) not in page and '>failed</span>' not in page
+
+
+def test_same_seed_gives_the_same_bytes(batch, tmp_path):
+    "One item again, in a folder of its own: figures and tables bit for bit."
+    job = min(JOBS, key=lambda j: batch.rows[j.name].seconds or 1e9)
+    once_more = Batch([job], tmp_path/'figures', root=ROOT, workers=2, say=lambda line: None)
+    assert once_more.run() == 0
+    a, b = job.folder(batch.out_dir), job.folder(tmp_path/'figures')
+    assert read_result(a)['files'] == read_result(b)['files'] and read_result(a)['content_sha256'] == read_result(b)['content_sha256']
+    assert read_status(a)['key'] == read_status(b)['key']
