@@ -139,6 +139,7 @@ def train(
                   [round(schedule(e), 9) for e in range(epochs + 1)], mean is not None, getattr(augment, '__name__', str(augment))])
     history = _unpack(checkpoint, net, opt, key) if checkpoint else []
     x, y, forward = x.to(dev), y.to(dev), torch.compile(net) if compile else net
+    mean = None if mean is None else mean.to(dev)
     todo = range(len(history), epochs)
     if progress:
         from tqdm.auto import tqdm
