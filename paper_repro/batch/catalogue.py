@@ -334,6 +334,7 @@ def data_digest(
     "Digest the published checksums of a data set, or, when its files differ from them, what differs. An absent data set counts as the published one."
     if name in _EMBEDDED: return 'embedded'
     from paper_repro.data.images import DATASETS, check, find
+    if name not in DATASETS: return 'unknown'
     published = sha256(DATASETS[name]['files'])
     try: folder = find(name, root)
     except FileNotFoundError: return published

@@ -11,6 +11,7 @@ import importlib.metadata, sys
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
+from .run import EXIT
 from ..core.files import checkout, resolve
 from ..core.results import PROFILES
 
@@ -40,8 +41,7 @@ def join_parameters(
     return out
 
 # %% ../../nbs/batch/93_cli.ipynb #0c769999
-_EPILOG = """Exit codes: 0 all is done or up to date; 1 something failed, is missing or differs; 2 wrong usage; 3 stopped by --max-minutes, the same command goes on from there;
-130 interrupted by Ctrl-C; 143 terminated."""
+_EPILOG = 'Exit codes: ' + '; '.join(f'{k} {v}' for k, v in EXIT.items()) + '.'
 app = typer.Typer(name='paper_repro', help='Run the paper notebooks, and look at what they found.', epilog=_EPILOG, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 data_app = typer.Typer(help='Data sets: what is present, whether it is the original, and how to get it.', no_args_is_help=True, epilog=_EPILOG)
 app.add_typer(data_app, name='data')

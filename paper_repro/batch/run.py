@@ -20,7 +20,7 @@ LOCK = '.paper_repro.lock'
 def _clear(tmp):
     "End the kernels of a dead runner, known by the connection file below `tmp` on their command line, and remove the folder."
     import psutil
-    if not tmp or not Path(tmp).name.startswith('pr-'): return
+    if not tmp or not Path(tmp).name.startswith('pr-') or str(Path(tmp).parent) not in (tempfile.gettempdir(), '/tmp'): return
     for p in psutil.process_iter(['cmdline']):
         if any(a.startswith(f'{tmp}/') for a in p.info['cmdline'] or []):
             with contextlib.suppress(psutil.Error): p.kill()
@@ -93,7 +93,7 @@ def verify_run(
     if status['status'] != 'done': return out + [f'run.json says {status["status"]}']
     for name, want in (status.get('files') or {}).items():
         if not (folder/name).is_file(): out.append(f'{name} is missing')
-        elif sha256(folder/name) != want: out.append(f'{name} was changed after the run')
+        elif sha256(folder/name) != want: out.append(f'{name} was changed after the run, by hand or by running the notebook without the batch runner')
     if status.get('key') != sha256(status.get('inputs') or {}): out.append('run.json was changed: its key is not that of its inputs')
     return out
 
@@ -299,7 +299,7 @@ class Row:
     reason:str = ''
     verdicts:dict|None = None # verdict -> count
 
-EXIT = {0: 'all is done or up to date', 1: 'something failed, is missing or cannot be written', 2: 'wrong usage',
+EXIT = {0: 'all is done or up to date', 1: 'something failed, is missing, differs or cannot be written', 2: 'wrong usage',
         3: 'stopped by --max-minutes; the same command goes on from there', 130: 'interrupted (Ctrl-C)', 143: 'terminated (SIGTERM)'}
 
 def check_parameters(

@@ -165,7 +165,7 @@ def digests(
 # %% ../../nbs/core/01_results.ipynb #7400b3f1
 class Result:
     """Collects what a paper notebook found and saves it in one folder. The clock starts when it is made.
-    Raises `ValueError` for an unknown profile, names that are no plain file names, and parameters that are absolute paths."""
+    Raises `ValueError` for an unknown profile, names that are no plain file names, parameters that are absolute paths, and NaN among parameters or reported numbers."""
     def __init__(self,
         paper:str,               # folder of the paper, e.g. 'efficient_augmentation'
         item:str,                # name of the notebook, e.g. 'figure3'
@@ -181,7 +181,8 @@ class Result:
         self.folder = result_folder(out_dir, paper, item, variant, profile)
         for k, v in (parameters or {}).items():
             if isinstance(v, (str, Path)) and os.path.isabs(v): raise ValueError(f'parameter {k!r} is an absolute path ({v}); a result must not depend on one')
-        self.profile, self._used, self._problem = profile, {}, None
+        dump_json([parameters, reported]) # now, rather than after hours of work
+        self.profile, self._used = profile, {}
         self.content = dict(schema=SCHEMA, paper=paper, item=item, variant=variant, profile=profile, seed=int(seed), parameters=dict(parameters or {}),
                             reported=reported, data=[], weights={}, figures=[], tables=[], claims=[], notes=[])
         self.files, self.provenance = {}, provenance(device)
