@@ -1,4 +1,5 @@
 "A checkout of a few tiny notebooks for the tests of the batch runner. They save results through the library's functions that need no torch, so that a kernel starts fast."
+import fcntl
 import json
 import os
 import subprocess
@@ -97,3 +98,16 @@ def contents(out_dir, names=('t.csv',)):
     out = {str(p.relative_to(out_dir)): p.read_bytes() for p in Path(out_dir).rglob('*') if p.name in names}
     out |= {str(p.relative_to(out_dir)): json.loads(p.read_text())['content_sha256'] for p in Path(out_dir).rglob('result.json')}
     return out
+
+
+def once(tmp_path_factory, name, make):
+    """Call `make(folder)` once for all workers of a parallel test run; every worker gets the folder and what it returned, as JSON gives it back.
+    A failure is raised in each of them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get('PYTEST_XDIST_WORKER') else base)/name
+    folder.mkdir(exist_ok=True)
+    with open(folder/'lock', 'w') as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        done = folder/'done.json'
+        if not done.exists(): done.write_text(json.dumps(make(folder)))
+        return folder, json.loads(done.read_text())

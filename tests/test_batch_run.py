@@ -11,7 +11,7 @@ from paper_repro.batch.catalogue import catalogue, make_jobs, select
 from paper_repro.batch.run import Batch, read_status, verify_run
 from paper_repro.core.files import dump_json
 from paper_repro.core.results import digests
-from small_checkout import cell, contents, kernels, make_checkout, notebook, paper_repro
+from small_checkout import cell, contents, kernels, make_checkout, notebook, once, paper_repro
 
 NOTEBOOKS = dict(
     good=notebook('good', ["save('good', value)", 'import os\nprint(os.environ["OMP_NUM_THREADS"], os.getcwd(), profile)'], parameters=dict(value=1)),
@@ -32,15 +32,18 @@ def run(root, *names, profile='smoke', extra=None, **options):
 
 @pytest.fixture(scope='module')
 def ran(tmp_path_factory):
-    "One batch over all of NOTEBOOKS with --keep-going, two at a time."
-    root = make_checkout(tmp_path_factory.mktemp('batch'), **NOTEBOOKS)
-    return root, *run(root, keep_going=True, workers=2)
+    "One batch over all of NOTEBOOKS with --keep-going, two at a time: root, exit code, (status, reason) by name, lines."
+    def make(folder):
+        code, rows, lines = run(make_checkout(folder, **NOTEBOOKS), keep_going=True, workers=2)
+        return code, {k: (r.status, r.reason) for k, r in rows.items()}, lines
+    folder, rest = once(tmp_path_factory, 'batch', make)
+    return folder, *rest
 
 
 def test_failures_do_not_stop_the_others(ran):
     root, code, rows, lines = ran
     assert code == 1
-    assert {n.split('/')[1]: r.status for n, r in rows.items()} == dict(good='done', raises='failed', dies='failed', forgets='failed', elsewhere='failed', after='not started')
+    assert {n.split('/')[1]: status for n, (status, reason) in rows.items()} == dict(good='done', raises='failed', dies='failed', forgets='failed', elsewhere='failed', after='not started')
     assert kernels(root) == [] and not (root/'figures/.paper_repro.lock').exists()
 
 
@@ -63,7 +66,7 @@ def test_notebook_that_saves_nothing_or_elsewhere_has_failed(ran):
 
 
 def test_item_waits_for_its_predecessor_and_is_not_started_when_that_failed(ran):
-    assert ran[2]['demo/after'].reason == 'demo/raises comes first and is failed'
+    assert ran[2]['demo/after'][1] == 'demo/raises comes first and is failed'
 
 
 def test_executed_notebook_names_no_folder_of_this_machine(ran):

@@ -2,15 +2,16 @@
 import json
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from conftest import ROOT
 from paper_repro.batch.catalogue import catalogue, make_jobs
 from paper_repro.batch.report import build_report
-from paper_repro.batch.run import Batch, read_status, verify_run
+from paper_repro.batch.run import LOCK, Batch, read_status, verify_run
 from paper_repro.core.results import read_result
-from small_checkout import kernels
+from small_checkout import kernels, once
 
 ITEMS = catalogue(ROOT)
 JOBS = make_jobs(ITEMS, 'smoke')
@@ -19,12 +20,13 @@ LIMIT = 60 # seconds an item may take on two cores; more is allowed for here, wh
 
 @pytest.fixture(scope='module')
 def batch(tmp_path_factory):
-    "The whole smoke batch: folder of the results, rows, lines, exit code."
+    "The whole smoke batch: `out_dir`, exit code, and what became of each job (status, reason, seconds)."
     if not JOBS: pytest.skip('this checkout has no paper notebooks')
-    out, lines = tmp_path_factory.mktemp('smoke')/'figures', []
-    b = Batch(JOBS, out, root=ROOT, workers=2, keep_going=True, say=lines.append)
-    b.code_seen = b.run()
-    return b
+    def run(folder):
+        b = Batch(JOBS, folder/'figures', root=ROOT, workers=2, keep_going=True, say=lambda line: None)
+        return dict(code=b.run(), rows={k: [r.status, r.reason, r.seconds] for k, r in b.rows.items()}, kernels=len(kernels(ROOT)))
+    folder, ran = once(tmp_path_factory, 'smoke', run)
+    return SimpleNamespace(out_dir=folder/'figures', **ran)
 
 
 def test_every_paper_notebook_is_in_the_catalogue():
@@ -33,15 +35,15 @@ def test_every_paper_notebook_is_in_the_catalogue():
 
 @pytest.mark.parametrize('job', JOBS, ids=lambda j: j.name)
 def test_item_is_done_and_its_result_whole(job, batch):
-    row, folder = batch.rows[job.name], job.folder(batch.out_dir)
-    assert row.status == 'done', row.reason
+    (status, reason, seconds), folder = batch.rows[job.name], job.folder(batch.out_dir)
+    assert status == 'done', reason
     assert verify_run(folder) == []
     r = read_result(folder)
     assert r['figures'] or r['tables']
     assert all(f['caption'] for f in r['figures'] + r['tables']), 'a caption says n, the profile and what the bars mean'
     assert r['claims'] and {c['verdict'] for c in r['claims']} == {'not tested at this profile'}
     assert r['data'] and r['seed'] == 0 and (r['paper'], r['item'], r['variant'], r['profile']) == (job.item.paper, job.item.item, job.variant, 'smoke')
-    assert row.seconds < 3*LIMIT
+    assert seconds < 3*LIMIT
 
 
 @pytest.mark.parametrize('job', JOBS, ids=lambda j: j.name)
@@ -52,8 +54,8 @@ def test_result_names_no_folder_of_this_machine(job, batch):
 
 
 def test_batch_ends_clean(batch):
-    assert batch.code_seen == 0 and kernels(ROOT) == []
-    assert [p for p in batch.out_dir.rglob('.*')] == []
+    assert batch.code == 0 and batch.kernels == 0
+    assert not (batch.out_dir/LOCK).exists() and not [p for p in batch.out_dir.rglob('*.part')]
 
 
 def test_second_run_skips_everything_within_a_second_an_item(batch):
@@ -75,7 +77,7 @@ def test_report_shows_every_item_with_its_figures_and_no_claim_as_reproduced(bat
 
 def test_same_seed_gives_the_same_bytes(batch, tmp_path):
     "One item again, in a folder of its own: figures and tables bit for bit."
-    job = min(JOBS, key=lambda j: batch.rows[j.name].seconds or 1e9)
+    job = min(JOBS, key=lambda j: batch.rows[j.name][2] or 1e9)
     once_more = Batch([job], tmp_path/'figures', root=ROOT, workers=2, say=lambda line: None)
     assert once_more.run() == 0
     a, b = job.folder(batch.out_dir), job.folder(tmp_path/'figures')

@@ -1,6 +1,7 @@
 "The report in a real browser: headless Chromium at the width of a phone, in light and dark."
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from paper_repro.batch.catalogue import catalogue, make_jobs
 from paper_repro.batch.report import build_report
 from paper_repro.batch.run import Batch
-from small_checkout import cell, make_checkout
+from small_checkout import cell, make_checkout, once
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 FLAGS = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=5000'.split()
@@ -56,22 +57,26 @@ PROBE = '''<script>addEventListener('load', () => { const got = {
 @pytest.fixture(scope='module')
 def page(tmp_path_factory):
     "The report over a real run of two variants, a failed item and items without a result."
-    root = tmp_path_factory.mktemp('report')
+    folder, name = once(tmp_path_factory, 'report', make_page)
+    return folder/name
+
+
+def make_page(root):
     standard = "profile = 'smoke'\nseed = 0\ndevice = 'auto'\ndata_root = None\nout_dir = 'figures'\nwide = False"
     def nb(item, meta, code): return dict(cells=[cell('raw', f'---\npaper: demo\nitem: {item}{meta}\n---'), cell('code', standard, tags=['parameters']), cell('code', code)],
                                           metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
     make_checkout(root, figure1=nb('figure1', META, CODE), table1=nb('table1', '\ntitle: It fails', "raise ValueError('an error <with> & signs ' + 'x'*200)"))
     batch = Batch(make_jobs(catalogue(root), 'smoke'), root/'figures', root=root, keep_going=True, workers=2, say=lambda line: None)
     assert batch.run() == 1 and [r.status for r in batch.rows.values()].count('done') == 2, batch.rows
-    return build_report(root/'figures', root, root/'data')
+    return str(build_report(root/'figures', root, root/'data').relative_to(root))
 
 
 def browse(page, tmp_path, width, *flags):
     "What PROBE finds; the page lies beside its figures, its folded parts are open."
-    copy = page.with_name('probe.html')
+    copy = page.with_name(f'probe{os.getpid()}.html')
     copy.write_text(page.read_text().replace('loading="lazy"', '').replace('<details', '<details open').replace('</body>', PROBE + '</body>'))
-    frame = page.with_name('frame.html') # a frame of that width: a window has a least width
-    frame.write_text(f'<body style="margin:0"><iframe src="probe.html" style="border:0;width:{width}px;height:3000px"></iframe><script>onload = () => document.body.append(frames[0].document.getElementById("probe"))</script>')
+    frame = page.with_name(f'frame{os.getpid()}.html') # a frame of that width: a window has a least width
+    frame.write_text(f'<body style="margin:0"><iframe src="{copy.name}" style="border:0;width:{width}px;height:3000px"></iframe><script>onload = () => document.body.append(frames[0].document.getElementById("probe"))</script>')
     try: out = subprocess.run([CHROMIUM, *FLAGS, *flags, '--allow-file-access-from-files', f'--user-data-dir={tmp_path}/profile', f'--window-size={max(width, 800)},3000', '--dump-dom', frame.as_uri()], capture_output=True, text=True, timeout=120)
     finally:
         copy.unlink()
