@@ -104,7 +104,7 @@ def device_name(
 def provenance(
     device:str|torch.device='auto', # the device the work runs on
 )->dict:                            # commit, dirty, versions, device, device_name, threads
-    "Return where a result comes from: git commit, whether tracked files differ from it, versions, device and thread count."
-    return {'commit': _git('rev-parse', 'HEAD') or None, 'dirty': bool(_git('status', '--porcelain', '--untracked-files=no')),
+    "Return where a result comes from: git commit, whether tracked files outside `figures/` differ from it, versions, device and thread count."
+    return {'commit': _git('rev-parse', 'HEAD') or None, 'dirty': bool(_git('status', '--porcelain', '--untracked-files=no', '--', '.', ':(exclude)figures')),
             'versions': versions(), 'device': pick_device(device).type, 'device_name': device_name(device),
             'threads': torch.get_num_threads()}
