@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from paper_repro.batch.catalogue import catalogue, make_jobs, select
-from paper_repro.batch.run import Batch, read_status, verify_run
+from paper_repro.batch.run import Batch
+from paper_repro.batch.status import read_status, verify_run
 from paper_repro.core.files import dump_json
 from paper_repro.core.results import digests
 from small_checkout import cell, contents, kernels, make_checkout, notebook, once, paper_repro

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from paper_repro.batch.catalogue import catalogue, make_jobs
-from paper_repro.batch.run import Batch, read_status, verify_run
+from paper_repro.batch.run import Batch
+from paper_repro.batch.status import read_status, verify_run
 from paper_repro.core.files import sha256, sweep, write_bytes
 from small_checkout import contents, environment, kernels, leftovers, make_checkout, notebook, paper_repro, start
 

@@ -11,9 +11,9 @@ import importlib.metadata, sys
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from .run import EXIT
+from .status import EXIT
 from ..core.files import checkout, resolve
-from ..core.results import PROFILES
+from ..core.verdicts import PROFILES
 
 # %% ../../nbs/batch/93_cli.ipynb #89a5e383
 def parse_value(
@@ -83,8 +83,9 @@ def list_items(
     data:_Data = None,
 ):
     "What there is: done, stale, failed, or without its data."
-    from paper_repro.batch.catalogue import catalogue, make_jobs, missing_data, select
-    from paper_repro.batch.run import job_state
+    from paper_repro.batch.catalogue import catalogue, make_jobs, select
+    from paper_repro.batch.key import missing_data
+    from paper_repro.batch.status import job_state
     _data_dir(data)
     items, rows = catalogue(), []
     try:
@@ -173,7 +174,7 @@ def verify(
     "Compare results with their digests and inputs; exit code 1 and a list where something does not match."
     from paper_repro.batch.catalogue import catalogue, make_jobs, select
     from paper_repro.batch.pack import results_in
-    from paper_repro.batch.run import job_state, read_status, verify_run
+    from paper_repro.batch.status import job_state, read_status, verify_run
     _data_dir(data)
     try:
         chosen = select(catalogue(), items or [])
@@ -244,7 +245,7 @@ def pack_results(
 ):
     "Put finished results into one file, to bring them to another machine."
     from paper_repro.batch.pack import pack
-    from paper_repro.batch.run import read_status
+    from paper_repro.batch.status import read_status
     jobs = [j for p in ([profile] if profile else PROFILES) for j in _jobs(items, p)]
     folders = [f for j in jobs if read_status(f := j.folder(out_dir)).get('status') == 'done']
     try: names = pack(file, folders, out_dir, with_cache or [], data=_data_dir(data))

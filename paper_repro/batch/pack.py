@@ -8,9 +8,10 @@ __all__ = ['results_in', 'pack', 'unpack_checked', 'merge']
 # %% ../../nbs/batch/92a_pack.ipynb #a0d20567
 import gzip, io, json, re, tarfile, tempfile
 from pathlib import Path, PurePosixPath
-from .run import lock, read_status, verify_run
+from .status import lock, read_status, verify_run
 from ..core.files import atomic, checkout, data_root, dump_json, resolve, sha256, write_bytes, write_json
-from ..core.results import PROFILES, write_together
+from ..core.results import write_together
+from ..core.verdicts import PROFILES
 
 # %% ../../nbs/batch/92a_pack.ipynb #eabb71ec
 def results_in(

@@ -10,10 +10,11 @@ __all__ = ['CSS', 'esc', 'badge', 'format_cell', 'reported_html', 'table_html', 
 import csv, html, importlib.metadata, io, json, re
 from pathlib import Path
 from urllib.parse import quote
-from .catalogue import Job, catalogue, job_inputs
-from .run import job_state, verify_run
+from .catalogue import Job, catalogue
+from .status import job_state
 from ..core.files import checkout, resolve, write_bytes
-from ..core.results import PROFILES, read_result
+from ..core.results import read_result
+from ..core.verdicts import PROFILES
 
 # %% ../../nbs/batch/92_report.ipynb #2f38de57
 _BADGE = {'reproduced': 'good', 'not reproduced': 'bad', 'not tested at this profile': 'idle', 'done': 'good', 'stale': 'warn', 'damaged': 'bad', 'failed': 'bad',
