@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['checkout', 'resolve', 'data_root', 'atomic', 'write_bytes', 'dump_json', 'write_json', 'sweep', 'sha256',
-           'tensors_sha256', 'save_tensors', 'load_tensors', 'cached']
+           'tensors_sha256', 'save_tensors', 'load_tensors', 'source_sha256', 'cached']
 
 # %% ../../nbs/core/00a_files.ipynb #8a2cc503
 import contextlib, hashlib, json, logging, math, os
@@ -154,6 +154,15 @@ def load_tensors(
     got, want = tensors_sha256(tensors), expected or meta.get('sha256')
     if got != want: raise ValueError(f'{path} is damaged: SHA-256 of its content is {got}, expected {want}')
     return tensors, meta
+
+# %% ../../nbs/core/00a_files.ipynb #2f7158a4
+def source_sha256(
+    *objects, # functions and classes
+)->str:       # 64 hexadecimal digits
+    "SHA-256 over the source of functions and classes, without comments and blank lines; what they call is not followed."
+    import inspect
+    lines = [l.split('  #')[0].rstrip() for o in objects for l in inspect.getsource(o).splitlines()]
+    return sha256('\n'.join(l for l in lines if l.strip() and not l.lstrip().startswith('#')).encode())
 
 # %% ../../nbs/core/00a_files.ipynb #ae5c60fa
 def cached(

@@ -21,7 +21,9 @@ def bootstrap_means(
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
 )->dict:              # method -> (n_boot + 1,): the plain mean, then the resampled ones
-    "Mean of each method under resampling of runs and test items. Raises `ValueError` when the numbers of test items differ."
+    "Mean of each method under resampling of runs and test items. Raises `ValueError` when the numbers of test items differ or a value is not finite."
+    for k, v in runs.items():
+        if not torch.as_tensor(v).isfinite().all(): raise ValueError(f'the runs of {k!r} hold NaN or inf')
     sizes = {v.shape[-1] for v in runs.values()}
     if len(sizes) != 1: raise ValueError(f'all methods need the same test items; got {sorted(sizes)}')
     N = sizes.pop()
@@ -39,11 +41,12 @@ def bootstrap_interval(
     level:float=.95,  # confidence
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
-)->dict:              # estimate, low, high, p (share of resamples at or below 0), n (runs of the smallest method), test_items
-    "Estimate and percentile interval of a statistic of the methods' means, resampling runs and test items."
+)->dict:              # estimate, low, high, p (share of resamples at or below 0), n (runs of the method with most), test_items
+    "Estimate and percentile interval of a statistic of the methods' means; resamples in which it is 0/0 are left out."
+    if not 0 < level < 1: raise ValueError(f'level must be in (0, 1); got {level}')
     values = statistic(bootstrap_means(runs, n_boot, seed))
     est, boot = values[0], values[1:]
-    low, high = boot.quantile((1 - level) / 2), boot.quantile((1 + level) / 2)
+    low, high = boot.nanquantile((1 - level) / 2), boot.nanquantile((1 + level) / 2)
     sizes = [torch.as_tensor(v).reshape(-1, torch.as_tensor(v).shape[-1]).shape for v in runs.values()]
     return dict(estimate=est.item(), low=low.item(), high=high.item(), p=(boot <= 0).double().mean().item(),
-                n=min(s[0] for s in sizes), test_items=sizes[0][1])
+                n=max(s[0] for s in sizes), test_items=sizes[0][1])

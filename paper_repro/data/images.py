@@ -138,8 +138,12 @@ def load_images(
     channels:int|None=None,  # 3 repeats a grey channel; None: as published
 )->Images:                   # uint8 tensors with their fingerprint
     """Load a data set in file order (specification 3). Raises `FileNotFoundError` when it is absent, `ValueError` for an unknown name, a label that
-    does not occur, more training images than there are, or files that differ from the published ones."""
+    does not occur or occurs twice, a bad size, more training images than there are, or files that differ from the published ones."""
     find(name, root)
+    if classes is not None and (not len(classes) or len(set(classes)) != len(classes) or not all(isinstance(c, int) for c in classes)):
+        raise ValueError(f'classes must be different whole numbers, at least one; got {classes!r}')
+    if size is not None and size < 1: raise ValueError(f'size must be at least 1 pixel; got {size}')
+    if channels not in (None, 3): raise ValueError(f'channels must be None or 3; got {channels}')
     problems = check(name, root)
     if problems: raise ValueError('; '.join(problems))
     parts = _digits() if name == 'digits' else _torchvision(name, data_root(root))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from ..core.files import checkout, load_tensors, save_tensors
+from ..core.runtime import pick_device
 
 # %% ../../nbs/models/20_resnet.ipynb #aaa14ffa
 class Bottleneck(nn.Module):
@@ -97,8 +98,9 @@ def resnet56v2(
     seed:int|torch.Generator=0, # of the initial weights
 )->PreActResNet:         # network with `d` = 256 (size/32)^2 features
     """CIFAR ResNet v2 of the Keras examples, depth 9n+2, used by Kuchnik & Smith (2019) as feature extractor (specification 2.3).
-    Raises `ValueError` when `size` is not a multiple of 32."""
-    if size % 32: raise ValueError(f'size must be a multiple of 32 pixels; got {size}')
+    Raises `ValueError` when `size` is not a multiple of 32, or a count is below 1."""
+    if size % 32 or size < 32: raise ValueError(f'size must be a multiple of 32 pixels; got {size}')
+    if min(n, n_classes, in_channels) < 1: raise ValueError(f'n, n_classes and in_channels must be >= 1; got {n}, {n_classes}, {in_channels}')
     with torch.random.fork_rng(devices=[]):   # torch layers draw initial values that are overwritten below
         stem = nn.Sequential(nn.Conv2d(in_channels, 16, 3, padding=1), nn.BatchNorm2d(16, eps=1e-3, momentum=.01), nn.ReLU())
         units, c_in, width = [], 16, 16
@@ -136,14 +138,16 @@ def extract_features(
     net:nn.Module,          # has `features(x)`; left in the mode it was in
     x:Tensor,               # images (n, C, H, W), uint8 (divided by 255) or float in [0, 1]
     mean:Tensor|None=None,  # subtracted after scaling, broadcast to (C, H, W); None: nothing
-    device:str|torch.device='cpu', # to compute on
+    device:str|torch.device='cpu', # 'auto' | 'cpu' | 'cuda': to compute on
     dtype:torch.dtype=torch.float32, # torch.float32, or torch.bfloat16 for autocast
     bs:int=256,             # images a batch
 )->Tensor:                  # features (n, d), float32, on the CPU
     """Frozen features of images, in inference mode (specification 2.3).
-    Raises `ValueError` for images that are not 4-dimensional or hold NaN."""
+    Raises `ValueError` for images that are not 4-dimensional, of another type or holding NaN, and for another `dtype`."""
     if x.ndim != 4: raise ValueError(f'images must have shape (n, C, H, W); got {tuple(x.shape)}')
-    training, device, out = net.training, torch.device(device), []
+    if x.dtype != torch.uint8 and not x.is_floating_point(): raise ValueError(f'images must be uint8 or float in [0, 1]; got {x.dtype}')
+    if dtype not in (torch.float32, torch.bfloat16): raise ValueError(f'dtype must be torch.float32 or torch.bfloat16; got {dtype}')
+    training, device, out = net.training, pick_device(device), []
     net = net.to(device, memory_format=torch.channels_last).eval()
     for xb in x.split(bs):
         xb = (xb.to(device).float() / 255 if xb.dtype == torch.uint8 else xb.to(device).float())

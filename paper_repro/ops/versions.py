@@ -35,9 +35,9 @@ def rotate(
     x:Tensor,      # images (n, C, H, W), uint8 or float
     angles:list,   # degrees, counter-clockwise positive
 )->Tensor:         # (n, len(angles), C, H, W), type of `x`
-    "Rotations about the centre, bilinear with edge fill (Kuchnik & Smith 2019, specification 2.2). Raises `ValueError` for an empty list of angles."
+    "Rotations about the centre, bilinear with edge fill (Kuchnik & Smith 2019, specification 2.2). Raises `ValueError` for an empty list or an angle that is not finite."
     _images(x)
-    if not len(angles): raise ValueError('angles must name at least one angle, degrees')
+    if not len(angles) or not torch.as_tensor(angles, dtype=torch.float64).isfinite().all(): raise ValueError(f'angles must be at least one finite angle, degrees; got {angles}')
     H, W = x.shape[-2:]
     a = torch.deg2rad(torch.as_tensor(angles, dtype=torch.float64))
     yy, xx = torch.meshgrid(torch.arange(H) - (H - 1) / 2, torch.arange(W) - (W - 1) / 2, indexing='ij')

@@ -62,7 +62,7 @@ def order(
     """Order the images by a policy (Kuchnik & Smith 2019, table 2), first to be augmented first. The deterministic policies give the same row in every round.
     Raises `ValueError` for an unknown policy and for NaN or inf; warns and falls back to uniform where all scores are equal or zero."""
     name = policy_name(name)
-    if not rounds >= 1: raise ValueError(f'rounds must be >= 1; got {rounds}')
+    if not (rounds >= 1 and rounds == int(rounds)): raise ValueError(f'rounds must be a whole number >= 1; got {rounds}')
     return _keys(name, _magnitudes(scores, rounds), [generator(seed, 'order', name, r) for r in range(rounds)]).argsort(dim=1, stable=True)
 
 # %% ../../nbs/subsampling/51_policies.ipynb #a0ca382e

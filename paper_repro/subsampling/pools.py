@@ -9,8 +9,8 @@ __all__ = ['FEATURES', 'Fitted', 'FrozenPool', 'RetrainedPool', 'frozen_pool', '
 from dataclasses import dataclass
 import torch
 from torch import Tensor
-from ..core.files import cached, tensors_sha256
-from ..core.runtime import seed_for
+from ..core.files import cached, source_sha256, tensors_sha256
+from ..core.runtime import check_choice, seed_for
 from ..models.resnet import extract_features, load_pretrained, resnet56v2
 from ..models.small import MnistCNN
 from ..ops.versions import pool, versions
@@ -36,8 +36,12 @@ def _score(kind, fit, Z, y, W, n):
     if kind == 'loss': return loss_scores(fit, Z[:n], y[:n])
     return influence_scores(fit, Z, y, kind='authors' if kind == 'influence' else kind, weight=W, n=n)
 
+def _versions_count(rows, n, labels, what):
+    if n < 1 or rows % n or rows != labels: raise ValueError(f'{what}: {rows} rows and {labels} labels are not {n} originals with m versions each')
+    return rows // n - 1
+
 class FrozenPool:
-    "Pool of frozen features; fits are logistic regressions (specification 2.4)."
+    "Pool of frozen features; fits are logistic regressions (specification 2.4). Raises `ValueError` when rows, labels and originals do not fit together."
     def __init__(self,
         Z:Tensor,      # (n(1+m), d) features of the training pool, originals first
         y:Tensor,      # (n(1+m),) labels
@@ -48,7 +52,9 @@ class FrozenPool:
         C:float=1.,    # inverse penalty; the released code declares 10 and fits with 1
     ):
         self.Z, self.y, self.Z_test, self.y_test, self.n, self.n_test, self.C = Z.double(), y, Z_test.double(), y_test, n, n_test, C
-        self.m = len(Z) // n - 1
+        self.m = _versions_count(len(Z), n, len(y), 'training')
+        if _versions_count(len(Z_test), n_test, len(y_test), 'test') < 0 or Z.shape[1] != Z_test.shape[1]:
+            raise ValueError(f'training features have {Z.shape[1]} columns, test features {Z_test.shape[1]}')
 
     def fit(self,
         W:Tensor,  # (k, n(1+m)) weights
@@ -66,6 +72,7 @@ class FrozenPool:
 # %% ../../nbs/subsampling/55_pools.ipynb #a3696411
 class RetrainedPool:
     "Pool of images; every fit trains the MNIST CNN from the same kernels, then a logistic regression on its features (specification 2.3)."
+    kinds = 'influence', 'loss'                            # the scores that are kept of every fit
     def __init__(self,
         x:Tensor,      # (n(1+m), 1, 28, 28) training pool, uint8, originals first
         y:Tensor,      # (n(1+m),) labels
@@ -82,7 +89,8 @@ class RetrainedPool:
         folder=None,   # cache of finished fits, so that an interrupted run continues; None: the default cache
     ):
         self.x, self.y, self.x_test, self.y_test, self.n, self.n_test, self.C = x, y, x_test, y_test, n, n_test, C
-        self.m, self.epochs, self.bs, self.seed, self.device, self.bf16, self.folder = len(x) // n - 1, epochs, bs, seed, device, bf16, folder
+        _versions_count(len(x_test), n_test, len(y_test), 'test')
+        self.m, self.epochs, self.bs, self.seed, self.device, self.bf16, self.folder = _versions_count(len(x), n, len(y), 'training'), epochs, bs, seed, device, bf16, folder
         self.digest = tensors_sha256(dict(x=x, y=y, x_test=x_test, y_test=y_test))
 
     def network(self,
@@ -100,11 +108,12 @@ class RetrainedPool:
         Z = extract_features(net, self.x[w > 0], device=self.device)       # the originals are always among the rows
         fit = fit_logistic(Z, self.y[w > 0], w[w > 0], self.C)
         hits = (fit.decision_function(extract_features(net, self.x_test, device=self.device)) > 0) == self.y_test.bool()
-        scores = {f'score.{k}': _score(k, fit, Z.double(), self.y[w > 0], w[w > 0], self.n) for k in ('influence', 'loss')}
+        scores = {f'score.{k}': _score(k, fit, Z.double(), self.y[w > 0], w[w > 0], self.n) for k in self.kinds}
         return {'correct': _share(hits[None], self.n_test)[0], 'Z': Z[:self.n]} | scores
 
     def _cached(self, w, key):
-        settings = [self.digest, tensors_sha256({'w': w}), self.epochs, self.bs, self.seed, self.C, self.bf16, key, str(self.device), torch.__version__]
+        settings = [self.digest, tensors_sha256({'w': w}), self.epochs, self.bs, self.seed, self.C, self.bf16, key, str(self.device), torch.__version__,
+                    source_sha256(train, MnistCNN, extract_features)]
         return cached('mnist_cnn', {'settings': settings}, lambda: self._one(w, key), self.folder)
 
     def fit(self,
@@ -113,7 +122,7 @@ class RetrainedPool:
     )->Fitted:      # accuracy and scores
         "Train and fit one after the other; finished ones come from the cache."
         out = [self._cached(w, key) for w, key in zip(W, keys)]
-        return Fitted(torch.stack([o['correct'] for o in out]), lambda kind: torch.stack([o[f'score.{kind}'] for o in out]))
+        return Fitted(torch.stack([o['correct'] for o in out]), lambda kind: torch.stack([o[f"score.{check_choice('score', kind, self.kinds)}"] for o in out]))
 
     def originals(self)->Tensor:
         "Features (n, 512) of the originals under a CNN trained on them alone."
@@ -136,14 +145,12 @@ def frozen_pool(
     "Frozen features of a data set and its versions under one transform, as a pool."
     parts = {}
     for split, x, y in (('train', images.x_train, images.y_train), ('test', images.x_test, images.y_test)):
-        def compute(what):
-            rows = x if what == 'own' else versions(x, transform, images.name).flatten(0, 1)
-            return {'Z': extract_features(net, rows, mean, device, dtype)}
         z = []
         for what in ('own', transform):               # the originals' features serve all transforms
-            key = dict(images=images.fingerprint, split=split, what=what, weights=weights_sha, dtype=str(dtype), device=str(device),
+            rows = x if what == 'own' else versions(x, transform, images.name).flatten(0, 1)
+            key = dict(rows=tensors_sha256({'rows': rows}), weights=weights_sha, dtype=str(dtype), device=str(device), net=source_sha256(type(net), extract_features),
                        mean=None if mean is None else tensors_sha256({'mean': mean}), torch=torch.__version__)
-            z.append(cached('features', key, lambda: compute(what), folder)['Z'])
+            z.append(cached('features', key, lambda: {'Z': extract_features(net, rows, mean, device, dtype)}, folder)['Z'])
         m = len(z[1]) // len(z[0])
         parts[split] = torch.cat(z), torch.cat([y, y.repeat_interleave(m)])
     return FrozenPool(*parts['train'], *parts['test'], len(images.x_train), len(images.x_test), C)
@@ -167,7 +174,8 @@ def _frozen_cnn(images, epochs, bs, seed, device, bf16):
     def compute():
         train(net, images.x_train, images.y_train, epochs, bs, lr=1e-3, optimizer='adam', seed=seed_for(seed, 'cnn', 'frozen'), device=device, bf16=bf16)
         return net.state_dict()
-    key = dict(images=images.fingerprint, epochs=epochs, bs=bs, seed=seed, device=str(device), bf16=bf16, torch=torch.__version__)
+    key = dict(images=images.fingerprint, epochs=epochs, bs=bs, seed=seed, device=str(device), bf16=bf16, torch=torch.__version__,
+               source=source_sha256(train, MnistCNN))
     net.load_state_dict(cached('mnist_cnn_frozen', key, compute))
     return net
 
@@ -184,8 +192,8 @@ def make_pool(
     bf16:bool=False,          # train the CNN in bfloat16; features are always float32
 ):                            # `FrozenPool` or `RetrainedPool`, and the SHA-256 of the weights (None where each fit trains its own)
     "The pool of one panel (specification 2.3). Raises `ValueError` for unknown names, `FileNotFoundError` when the trained weights are missing."
-    if features not in FEATURES: raise ValueError(f'unknown features {features!r}; known: {", ".join(FEATURES)}')
-    if preprocess not in ('authors', 'corrected'): raise ValueError(f"unknown preprocess {preprocess!r}; known: 'authors', 'corrected'")
+    check_choice('features', features, FEATURES)
+    check_choice('preprocess', preprocess, ('authors', 'corrected'))
     mean = None
     if features == 'cnn_retrained': return retrained_pool(images, transform, C=C, epochs=epochs, bs=bs, seed=seed, device=device, bf16=bf16), None
     if features == 'resnet56v2':

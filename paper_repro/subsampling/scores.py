@@ -76,7 +76,7 @@ def _loss_change(m, delta):
 
 def _checked(fit, X, y, kind, weight, eps):
     if kind not in ('authors', 'corrected'): raise ValueError(f"unknown influence {kind!r}; known: 'authors', 'corrected'")
-    if not eps >= 0: raise ValueError(f'eps must be >= 0; got {eps}')
+    if not 0 <= eps < float('inf'): raise ValueError(f'eps must be finite and >= 0; got {eps}')
     X = check_features(X, device=fit.coef.device, d=fit.coef.shape[-1])
     y = check_labels(y, len(X), X.device)
     v, batch = check_weights(weight, y), fit.C.shape

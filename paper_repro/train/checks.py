@@ -6,11 +6,16 @@
 __all__ = ['check_features', 'check_labels', 'check_weights']
 
 # %% ../../nbs/train/30a_checks.ipynb #50a1228f
+import numpy as np
 import torch
 from torch import Tensor
 from ..core.runtime import pick_device
 
 # %% ../../nbs/train/30a_checks.ipynb #6c13addb
+def _tensor(a, device):
+    "Tensors as they are; arrays, data frames and lists through numpy."
+    return torch.as_tensor(a if isinstance(a, Tensor) else np.asarray(a), device=device)
+
 def check_features(
     X,                              # (n, d) numbers: tensor, array or nested list
     name:str='X',                   # how the error calls it
@@ -18,7 +23,7 @@ def check_features(
     d:int|None=None,                # expected number of columns
 )->Tensor:                          # (n, d) float64
     "Return `X` as a float64 matrix. Raises `ValueError` for another shape, for non-numbers, and for rows with NaN or inf."
-    try: X = torch.as_tensor(X, device=None if device is None else pick_device(device))
+    try: X = _tensor(X, None if device is None else pick_device(device))
     except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'{name} must be a matrix of numbers: {e}') from e
     if X.ndim != 2 or 0 in X.shape: raise ValueError(f'{name} must have shape (n, d) with n, d >= 1; got {tuple(X.shape)}')
     if d is not None and X.shape[1] != d: raise ValueError(f'{name} has {X.shape[1]} columns, the model was fitted on {d}')
@@ -36,7 +41,7 @@ def check_labels(
     both:bool=True,     # whether both classes must occur
 )->Tensor:              # (n,) float64, 0 or 1
     "Return `y` as float64 zeros and ones. Raises `ValueError` for other labels, another length, or (with `both`) one class only."
-    try: y = torch.as_tensor(y, device=device).detach()
+    try: y = _tensor(y, device).detach()
     except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'y must hold the labels 0 and 1, not text or objects; map them first ({e})') from e
     if y.shape != (n,): raise ValueError(f'y must have shape ({n},), one label a row of X; got {tuple(y.shape)}')
     wrong = (y != 0) & (y != 1)
@@ -53,7 +58,7 @@ def check_weights(
 )->Tensor:       # (..., n) float64, >= 0
     "Return the weights as float64. Raises `ValueError` naming the problem that has negative, non-finite or only zero weights, or one class left."
     if weight is None: return torch.ones_like(y)
-    try: v = torch.as_tensor(weight, device=y.device).detach().to(torch.float64)
+    try: v = _tensor(weight, y.device).detach().to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'weight must hold numbers: {e}') from e
     if not v.ndim or v.shape[-1] != len(y) or not v.numel():
         raise ValueError(f'weight must have shape (..., {len(y)}), one weight a row of X; got {tuple(v.shape)}')

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from ..core.files import load_tensors, save_tensors, sha256
+from ..core.files import load_tensors, save_tensors, sha256, tensors_sha256
 from ..core.runtime import Timer, generator, seed_for
 
 # %% ../../nbs/train/30_loop.ipynb #ec166b82
@@ -84,7 +84,7 @@ def _unpack(path, net, opt, key):
         log.warning('%s; training starts again', e)
         return []
     if meta['key'] != key:
-        log.warning('%s belongs to a run with other settings; training starts again', path)
+        log.warning('%s belongs to another run; training starts again', path)
         return []
     net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith('net.')})
     state = {}
@@ -131,12 +131,16 @@ def train(
     Raises `ValueError` for wrong shapes or an unknown optimizer, `RuntimeError` naming epoch, step and seed at the first loss that is not finite; the checkpoint of the epoch before is kept."""
     if len(x) != len(y): raise ValueError(f'x has {len(x)} rows, y {len(y)}')
     if not len(x): raise ValueError('no training data')
+    if bs < 1 or epochs < 1: raise ValueError(f'bs and epochs must be >= 1; got {bs} and {epochs}')
     dev, schedule = torch.device(device), schedule or (lambda epoch: 1.)
     net.to(dev, memory_format=torch.channels_last).train()
     opt = _optimizer(net, optimizer, lr, weight_decay, decay_from)
     steps = math.ceil(len(x) / bs)
-    key = sha256([len(x), epochs, bs, lr, optimizer, weight_decay, decay_from, label_smoothing, seed, bf16, dev.type,
-                  [round(schedule(e), 9) for e in range(epochs + 1)], mean is not None, getattr(augment, '__name__', str(augment))])
+    if valid is not None and len(valid) != 2: raise ValueError('valid must be a pair (inputs, labels)')
+    if y.is_floating_point() or y.ndim != 1: raise ValueError(f'y must hold class numbers, shape (n,), whole; got {y.dtype} {tuple(y.shape)}')
+    start = tensors_sha256({'x': x, 'y': y} | {f'net.{k}': v for k, v in net.state_dict().items()} | ({} if mean is None else {'mean': mean})) if checkpoint else None
+    key = sha256([start, epochs, bs, lr, optimizer, weight_decay, decay_from, label_smoothing, seed, bf16, dev.type,
+                  [round(schedule(e), 9) for e in range(epochs + 1)], getattr(augment, '__name__', str(augment))])
     history = _unpack(checkpoint, net, opt, key) if checkpoint else []
     x, y, forward = x.to(dev), y.to(dev), torch.compile(net) if compile else net
     mean = None if mean is None else mean.to(dev)
