@@ -24,10 +24,10 @@ def batch(tmp_path_factory):
     "The whole smoke batch: `out_dir`, exit code, and what became of each job (status, reason, seconds)."
     if not JOBS: pytest.skip('this checkout has no paper notebooks')
     def run(folder):
-        b = Batch(JOBS, folder/'figures', root=ROOT, workers=2, keep_going=True, say=lambda line: None)
+        b = Batch(JOBS, folder/'figures', root=ROOT, data=folder/'data', workers=2, keep_going=True, say=lambda line: None)
         return dict(code=b.run(), rows={k: [r.status, r.reason, r.seconds] for k, r in b.rows.items()}, kernels=len(kernels(ROOT)))
     folder, ran = once(tmp_path_factory, 'smoke', run)
-    return SimpleNamespace(out_dir=folder/'figures', **ran)
+    return SimpleNamespace(out_dir=folder/'figures', data=folder/'data', **ran)
 
 
 def test_every_paper_notebook_is_in_the_catalogue():
@@ -62,7 +62,7 @@ def test_batch_ends_clean(batch):
 def test_second_run_skips_everything_within_a_second_an_item(batch):
     before = {p: p.stat().st_mtime_ns for p in batch.out_dir.rglob('*') if p.is_file()}
     began = time.monotonic()
-    again = Batch(JOBS, batch.out_dir, root=ROOT, workers=2, say=lambda line: None)
+    again = Batch(JOBS, batch.out_dir, root=ROOT, data=batch.data, workers=2, say=lambda line: None)
     assert again.run() == 0 and {r.status for r in again.rows.values()} == {'up to date'}
     assert time.monotonic() - began < len(JOBS)
     assert {p: p.stat().st_mtime_ns for p in before} == before
@@ -77,9 +77,9 @@ def test_report_shows_every_item_with_its_figures_and_no_claim_as_reproduced(bat
 
 
 def test_same_seed_gives_the_same_bytes(batch, tmp_path):
-    "One item again, in a folder of its own: figures and tables bit for bit."
+    "One item again, in a folder of its own: with empty caches; figures and tables bit for bit."
     job = min(JOBS, key=lambda j: batch.rows[j.name][2] or 1e9)
-    once_more = Batch([job], tmp_path/'figures', root=ROOT, workers=2, say=lambda line: None)
+    once_more = Batch([job], tmp_path/'figures', root=ROOT, data=tmp_path/'data', workers=2, say=lambda line: None)
     assert once_more.run() == 0
     a, b = job.folder(batch.out_dir), job.folder(tmp_path/'figures')
     assert read_result(a)['files'] == read_result(b)['files'] and read_result(a)['content_sha256'] == read_result(b)['content_sha256']

@@ -21,13 +21,14 @@ def check_parameters(
     jobs:list,  # what `make_jobs` returns
     extra:dict, # parameters given by hand
 ):
-    "Raise `ValueError` for a parameter that one of the notebooks does not have or that has its own option, before any work."
+    "Raise `ValueError` for a parameter that one of the notebooks does not have, that has its own option or that its variant sets, before any work."
     own = {'profile': '--profile', 'out_dir': '--out-dir', 'data_root': '--data'}
     for k in extra:
         if k in own: raise ValueError(f'parameter {k!r} is set by {own[k]}')
         for j in jobs:
             if k not in j.item.parameters:
                 raise ValueError(f'{j.item.name} has no parameter {k!r}; it has {", ".join(p for p in j.item.parameters if p not in own)}')
+            if k in ((j.item.meta.get('variants') or {}).get(j.variant) or {}): raise ValueError(f'parameter {k!r} is what makes the variant {j.name}; choose another variant')
 
 # %% ../../nbs/batch/91_run.ipynb #f8a03068
 def count_verdicts(
