@@ -314,7 +314,7 @@ def test_reproduce_passes_its_settings_on(stamped):
 @needs_make
 def test_reproduce_reports_and_fails_when_an_item_failed(stamped):
     code, out = stamped('reproduce', RUN_STATUS='3')
-    assert code != 0 and 'called: run --profile smoke data=' in out and 'called: report' in out and 'Error 3' in out
+    assert code != 0 and re.search(r'called: run --profile smoke --jobs [1-4] data=\n', out) and 'called: report' in out and 'Error 3' in out
 
 
 @needs_make
