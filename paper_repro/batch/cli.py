@@ -199,7 +199,7 @@ def verify(
 @data_app.command('list')
 def data_list(data:_Data = None):
     "Say which data sets are present."
-    from paper_repro.data.images import DATASETS, find
+    from paper_repro.data.sources import DATASETS, find
     for name, info in DATASETS.items():
         try: where = 'inside scikit-learn' if find(name, _data_dir(data)) is None else 'present'
         except FileNotFoundError: where = f'absent; paper_repro data fetch {name}'
@@ -208,7 +208,7 @@ def data_list(data:_Data = None):
 @data_app.command('check')
 def data_check(names:Annotated[Optional[list[str]], typer.Argument(metavar='[NAME]...', help='none: all that are present', show_default=False)] = None, data:_Data = None):
     "Compare the files with the publisher's checksums; exit code 1 where one differs or a data set asked for is absent."
-    from paper_repro.data.images import DATASETS, check, find
+    from paper_repro.data.sources import DATASETS, check, find
     bad = False
     for name in names or DATASETS:
         try:
@@ -226,7 +226,7 @@ def data_check(names:Annotated[Optional[list[str]], typer.Argument(metavar='[NAM
 @data_app.command('fetch')
 def data_fetch(names:Annotated[list[str], typer.Argument(metavar='NAME...')], data:_Data = None):
     "Download data sets and compare them with the publisher's checksums."
-    from paper_repro.data.images import DATASETS, fetch
+    from paper_repro.data.sources import DATASETS, fetch
     if unknown := [n for n in names if n not in DATASETS]: _fail(f'unknown data set {unknown[0]!r}; known: {", ".join(DATASETS)}', 2)
     for name in names:
         try: where = fetch(name, _data_dir(data))

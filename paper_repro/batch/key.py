@@ -110,7 +110,7 @@ def missing_data(
     out = {}
     for n in names:
         if n in _EMBEDDED: continue
-        from paper_repro.data.images import find
+        from paper_repro.data.sources import find
         try: find(n, root)
         except (FileNotFoundError, ValueError) as e: out[n] = str(e)
     return out
@@ -122,7 +122,7 @@ def data_digest(
 )->str:                      # what the key of a job holds for it
     "Digest the published checksums of a data set, or, when its files differ from them, what differs. An absent data set counts as the published one."
     if name in _EMBEDDED: return 'embedded'
-    from paper_repro.data.images import DATASETS, check, find
+    from paper_repro.data.sources import DATASETS, check, find
     if name not in DATASETS: return 'unknown'
     published = sha256(DATASETS[name]['files'])
     try: folder = find(name, root)

@@ -10,7 +10,7 @@ __all__ = ['CSS', 'esc', 'badge', 'format_cell', 'reported_html', 'table_html', 
 import csv, html, importlib.metadata, io, json, re
 from pathlib import Path
 from urllib.parse import quote
-from .catalogue import Job, catalogue
+from .catalogue import PAPERS, Job, catalogue
 from .status import job_state
 from ..core.files import checkout, resolve, write_bytes
 from ..core.results import read_result
@@ -193,7 +193,7 @@ def render(
     "Write the page as text."
     out, nav, usable = [], [], [i for i in items if not i.problems]
     for paper in dict.fromkeys(i.paper for i in usable):
-        out.append(f'<section><h2 id="{_anchor(paper)}">{esc(paper)}</h2>')
+        out.append(f'<section><h2 id="{_anchor(paper)}">{esc(PAPERS.get(paper, paper))}</h2>')
         nav.append(f'<li><b><a href="#{_anchor(paper)}">{esc(paper)}</a></b></li>')
         for item in (i for i in usable if i.paper == paper):
             m, title, variants = item.meta, str(item.meta['title']), item.meta.get('variants') or {}
