@@ -65,7 +65,7 @@ if [ -n "$uv" ]; then
         die "uv could not install the requirements. To use pip instead: make UV=no install"
 else
     say "Installing with $("$venv/bin/python" -m pip --version | cut -d' ' -f1-2). This takes some minutes the first time."
-    PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e "$target" ||
+    PYTHONWARNINGS=ignore "$venv/bin/python" -m pip install -qq --disable-pip-version-check -e "$target" ||
         die "pip could not install the requirements."
 fi
 rm -f "$venv/unfinished"
