@@ -56,7 +56,7 @@ def load_images(
     size:int|None=None,      # side to enlarge to, pixels, bilinear; None: as published
     channels:int|None=None,  # 3 repeats a grey channel; None: as published
 )->Images:                   # uint8 tensors with their fingerprint
-    """Load a data set in file order (specification 3). Raises `FileNotFoundError` when it is absent, `ValueError` for an unknown name, a label that
+    """Load a data set in file order, as the released code of Kuchnik & Smith (2019) does. Raises `FileNotFoundError` when it is absent, `ValueError` for an unknown name, a label that
     does not occur or occurs twice, a bad size, more training images than there are, or files that differ from the published ones."""
     find(name, root)
     if classes is not None and (not len(classes) or len(set(classes)) != len(classes) or not all(isinstance(c, int) for c in classes)):

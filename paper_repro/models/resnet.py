@@ -97,7 +97,7 @@ def resnet56v2(
     n:int=6,             # units a stage; depth is 9n+2
     seed:int|torch.Generator=0, # of the initial weights
 )->PreActResNet:         # network with `d` = 256 (size/32)^2 features
-    """CIFAR ResNet v2 of the Keras examples, depth 9n+2, used by Kuchnik & Smith (2019) as feature extractor (specification 2.3).
+    """CIFAR ResNet v2 of the Keras examples, depth 9n+2, used by Kuchnik & Smith (2019) as feature extractor (released code).
     Raises `ValueError` when `size` is not a multiple of 32, or a count is below 1."""
     if size % 32 or size < 32: raise ValueError(f'size must be a multiple of 32 pixels; got {size}')
     if min(n, n_classes, in_channels) < 1: raise ValueError(f'n, n_classes and in_channels must be >= 1; got {n}, {n_classes}, {in_channels}')
@@ -142,7 +142,7 @@ def extract_features(
     dtype:torch.dtype=torch.float32, # torch.float32, or torch.bfloat16 for autocast
     bs:int=256,             # images a batch
 )->Tensor:                  # features (n, d), float32, on the CPU
-    """Frozen features of images, in inference mode (specification 2.3).
+    """Frozen features of images, in inference mode (released code).
     Raises `ValueError` for images that are not 4-dimensional, of another type or holding NaN, and for another `dtype`."""
     if x.ndim != 4: raise ValueError(f'images must have shape (n, C, H, W); got {tuple(x.shape)}')
     if x.dtype != torch.uint8 and not x.is_floating_point(): raise ValueError(f'images must be uint8 or float in [0, 1]; got {x.dtype}')

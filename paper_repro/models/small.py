@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 # %% ../../nbs/models/22_small.ipynb #667c8eb8
 class MnistCNN(nn.Module):
-    "CNN for 28x28 grey images, trained inside the pipeline by Kuchnik & Smith (2019), specification 2.3."
+    "CNN for 28x28 grey images, trained inside the pipeline by Kuchnik & Smith (2019), released code."
     def __init__(self,
         n_classes:int=2,     # outputs
         seed:int|torch.Generator=42, # of the initial kernels; 42 in the released code

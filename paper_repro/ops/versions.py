@@ -23,7 +23,7 @@ def translate(
     x:Tensor, # images (n, C, H, W), uint8 or float
     t:int,    # shift along each axis, pixels, 0 <= t < min(H, W)
 )->Tensor:    # (n, 4, C, H, W), type of `x`; content moved by (dx, dy) = (-t, -t), (-t, t), (t, -t), (t, t), x to the right, y down
-    "Four diagonal shifts with edge fill (Kuchnik & Smith 2019, specification 2.2). Raises `ValueError` when `t` is out of range."
+    "Four diagonal shifts with edge fill (Kuchnik & Smith 2019, released code). Raises `ValueError` when `t` is out of range."
     _images(x)
     H, W = x.shape[-2:]
     if not 0 <= t < min(H, W): raise ValueError(f't must be in 0..{min(H, W) - 1} pixels for {H}x{W} images; got {t}')
@@ -35,7 +35,7 @@ def rotate(
     x:Tensor,      # images (n, C, H, W), uint8 or float
     angles:list,   # degrees, counter-clockwise positive
 )->Tensor:         # (n, len(angles), C, H, W), type of `x`
-    "Rotations about the centre, bilinear with edge fill (Kuchnik & Smith 2019, specification 2.2). Raises `ValueError` for an empty list or an angle that is not finite."
+    "Rotations about the centre, bilinear with edge fill (Kuchnik & Smith 2019, released code). Raises `ValueError` for an empty list or an angle that is not finite."
     _images(x)
     if not len(angles) or not torch.as_tensor(angles, dtype=torch.float64).isfinite().all(): raise ValueError(f'angles must be at least one finite angle, degrees; got {angles}')
     H, W = x.shape[-2:]
@@ -64,7 +64,7 @@ def crop(
     x:Tensor,     # images (n, C, H, W), uint8 or float
     pixels:list,  # pixels cut from each side, 0 <= c, 2c < min(H, W)
 )->Tensor:        # (n, len(pixels), C, H, W), type of `x`
-    "Crop all four sides and enlarge by OpenCV's INTER_AREA rule (specification 2.2). Raises `ValueError` when nothing would be left."
+    "Crop all four sides and enlarge by OpenCV's INTER_AREA rule (released code). Raises `ValueError` when nothing would be left."
     _images(x)
     H, W = x.shape[-2:]
     bad = [c for c in pixels if c < 0 or 2 * c >= min(H, W)]
@@ -91,7 +91,7 @@ def versions(
     transform:str,  # 'translate' | 'rotate' | 'crop'
     dataset:str,    # a key of `SETTINGS`
 )->Tensor:          # (n, m, C, H, W), type of `x`
-    "All versions of each image under the paper's settings (specification 2.2). Raises `ValueError` for an unknown transform or data set."
+    "All versions of each image under the paper's settings (released code). Raises `ValueError` for an unknown transform or data set."
     if transform not in _TRANSFORMS: raise ValueError(f'unknown transform {transform!r}; known: {", ".join(_TRANSFORMS)}')
     if dataset not in SETTINGS: raise ValueError(f'no settings for data set {dataset!r}; known: {", ".join(SETTINGS)}')
     return _TRANSFORMS[transform](x, SETTINGS[dataset][transform])
@@ -102,7 +102,7 @@ def pool(
     v:Tensor,  # versions (n, m, C, H, W)
     y:Tensor,  # labels (n,)
 )->tuple[Tensor, Tensor, Tensor]: # images (n(1+m), C, H, W), labels (n(1+m),), source (n(1+m),): -1 for an original, else its image
-    "Originals followed by the versions of image 0, image 1, ... (specification 2.1). Raises `ValueError` when the lengths differ."
+    "Originals followed by the versions of image 0, image 1, ... (released code). Raises `ValueError` when the lengths differ."
     if not len(x) == len(v) == len(y): raise ValueError(f'x has {len(x)} rows, versions {len(v)}, labels {len(y)}')
     n, m = v.shape[:2]
     source = torch.arange(n).repeat_interleave(m)

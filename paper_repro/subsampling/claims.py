@@ -68,7 +68,7 @@ def panel_claims(
     name:str|None=None, # how the claims call it; None: 'proportional to <policy>'
     seed:int=0,      # of the bootstrap
 )->list[dict]:       # four times keyword arguments for `Result.add_claim`
-    "The claims of Figure 3 and of the README plot about one policy (specification 6.2, acceptance test)."
+    "The claims of Figure 3 and of the README plot about one policy (README plot of the released code)."
     mid, name = middle(curves), name or f'proportional to {policy}'
     runs = {'none': curves.correct['none'][0], 'full': curves.correct['full'][0], 'uniform': curves.mean_over('uniform', mid),
             'policy': curves.mean_over(policy, mid), 'late': curves.at(policy, mid[-1])}
@@ -116,7 +116,7 @@ def endpoint_claim(
     curves:Curves, # of frozen features, with a budget equal to n
     policies:dict, # label -> Policy
 )->dict:           # keyword arguments for `Result.add_claim`
-    "Identity 1 of specification 6.3: with frozen features all policies end in the full fit."
+    "Identity: with frozen features all policies end in the full fit."
     ref = {k: curves.correct['full downweighted' if p.downweight else 'full'][0] for k, p in policies.items()}
     worst = max((curves.at(k, curves.n) - ref[k]).mean(1).abs().max().item() for k in policies)
     return dict(name='at b = n all policies coincide with full augmentation', kind='identity', estimate=worst, low=worst, high=worst, tolerance=1e-3,

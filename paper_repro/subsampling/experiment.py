@@ -19,7 +19,7 @@ REFERENCES = 'none', 'full', 'full downweighted', 'vsv'  # labels that are not p
 # %% ../../nbs/subsampling/56_experiment.ipynb #195c9699
 @dataclass(frozen=True)
 class Policy:
-    "A selection policy (specification 2.6)."
+    "A selection policy (released code)."
     rule:str='uniform'    # a name of `subsampling.policies.order`
     score:str|None=None   # 'influence' (authors' form) | 'corrected' | 'loss'; None: the rule looks at no score
     update:bool=False     # score anew after each refit
@@ -44,7 +44,7 @@ def modifications(
 def main_run(
     score:str='influence', # the score of all but the baseline
 )->dict:                   # label -> Policy
-    "The twelve configurations of the main scripts (specification 2.6)."
+    "The twelve configurations of the main scripts (released code)."
     flags = {'': {}, ' + downweight': dict(downweight=True), ' + update': dict(update=True), ' + update + downweight': dict(update=True, downweight=True)}
     out = {'uniform': UNIFORM, f'inverse proportional, {score}': Policy('inverse_proportional', score)}
     out |= {f'proportional, {score}{k}': Policy('proportional', score, **v) for k, v in flags.items()}
@@ -56,7 +56,7 @@ def support_vectors(
     Z:Tensor, # (n, d) features
     y:Tensor, # (n,) labels
 )->tuple[Tensor, float]: # (n,) bool, and the C that was chosen
-    "Support vectors of scikit-learn's linear SVC, C by 4-fold grid search on accuracy (specification 2.4)."
+    "Support vectors of scikit-learn's linear SVC, C by 4-fold grid search on accuracy (released code)."
     from sklearn.model_selection import GridSearchCV
     from sklearn.svm import SVC
     search = GridSearchCV(SVC(kernel='linear', tol=1e-3), {'C': [.01, .1, 1, 10, 100]}, cv=4).fit(Z.numpy(), y.numpy())
@@ -146,7 +146,7 @@ def run_policies(
     seed:int=0,            # of the orders
     vsv:bool=False,        # also the support-vector reference
 )->Curves:                 # accuracies, test image by test image
-    """Run the experiment of Kuchnik & Smith (2019), section 2.1 of the specification, for several policies at once.
+    """Run the experiment of Kuchnik & Smith (2019) for several policies at once.
     Raises `ValueError` when the budgets are not ascending in 1..n, for an unknown rule or score, and for the label of a reference."""
     n, m = fitpool.n, fitpool.m
     budgets = tuple(budgets)

@@ -41,7 +41,7 @@ def _versions_count(rows, n, labels, what):
     return rows // n - 1
 
 class FrozenPool:
-    "Pool of frozen features; fits are logistic regressions (specification 2.4). Raises `ValueError` when rows, labels and originals do not fit together."
+    "Pool of frozen features; fits are logistic regressions (released code). Raises `ValueError` when rows, labels and originals do not fit together."
     def __init__(self,
         Z:Tensor,      # (n(1+m), d) features of the training pool, originals first
         y:Tensor,      # (n(1+m),) labels
@@ -71,7 +71,7 @@ class FrozenPool:
 
 # %% ../../nbs/subsampling/55_pools.ipynb #a3696411
 class RetrainedPool:
-    "Pool of images; every fit trains the MNIST CNN from the same kernels, then a logistic regression on its features (specification 2.3)."
+    "Pool of images; every fit trains the MNIST CNN from the same kernels, then a logistic regression on its features (released code)."
     kinds = 'influence', 'loss'                            # the scores that are kept of every fit
     def __init__(self,
         x:Tensor,      # (n(1+m), 1, 28, 28) training pool, uint8, originals first
@@ -191,7 +191,7 @@ def make_pool(
     device='cpu',             # to compute on
     bf16:bool=False,          # train the CNN in bfloat16; features are always float32
 ):                            # `FrozenPool` or `RetrainedPool`, and the SHA-256 of the weights (None where each fit trains its own)
-    "The pool of one panel (specification 2.3). Raises `ValueError` for unknown names, `FileNotFoundError` when the trained weights are missing."
+    "The pool of one panel (released code). Raises `ValueError` for unknown names, `FileNotFoundError` when the trained weights are missing."
     check_choice('features', features, FEATURES)
     check_choice('preprocess', preprocess, ('authors', 'corrected'))
     mean = None
