@@ -159,10 +159,12 @@ def load_tensors(
 def source_sha256(
     *objects, # functions and classes
 )->str:       # 64 hexadecimal digits
-    "SHA-256 over the source of functions and classes, without comments and blank lines; what they call is not followed."
-    import inspect
-    lines = [l.split('  #')[0].rstrip() for o in objects for l in inspect.getsource(o).splitlines()]
-    return sha256('\n'.join(l for l in lines if l.strip() and not l.lstrip().startswith('#')).encode())
+    "SHA-256 over the code of functions and classes, without comments and docstrings; what they call is not followed."
+    import ast, inspect, textwrap
+    trees = [ast.parse(textwrap.dedent(inspect.getsource(o))) for o in objects]
+    for n in (n for t in trees for n in ast.walk(t) if isinstance(n, (ast.FunctionDef, ast.ClassDef))):
+        if isinstance(n.body[0], ast.Expr) and isinstance(n.body[0].value, ast.Constant): n.body = n.body[1:] or [ast.Pass()]
+    return sha256('\n'.join(map(ast.unparse, trees)).encode())
 
 # %% ../../nbs/core/00a_files.ipynb #ae5c60fa
 def cached(
