@@ -83,6 +83,16 @@ def kernels(root):
     return out
 
 
+def own_kernels():
+    "Kernels that this process started, whatever else runs in the checkout."
+    out = []
+    for p in psutil.Process().children(recursive=True):
+        try:
+            if any('ipykernel' in a for a in p.cmdline()): out.append(p)
+        except psutil.Error: continue
+    return out
+
+
 def _of(process, root):
     "Does the process work in `root`? (A long TMPDIR is replaced by /tmp.)"
     try: return Path(process.cwd()) == Path(root)

@@ -96,8 +96,8 @@ def test_up_to_date_is_skipped_and_changes_are_seen(tmp_path):
     root = make_checkout(tmp_path, good=NOTEBOOKS['good'])
     assert run(root)[0] == 0
     first = contents(root/'figures', ('t.csv', 'notebook.ipynb'))
-    began = time.monotonic()
-    assert run(root)[1]['demo/good'].status == 'up to date' and time.monotonic() - began < 1
+    began = time.process_time()                             # not wall time: the machine may be busy
+    assert run(root)[1]['demo/good'].status == 'up to date' and time.process_time() - began < 1
     prose = json.loads(json.dumps(NOTEBOOKS['good']))
     prose['cells'].append(cell('markdown', 'More words.'))
     prose['cells'][-2]['source'] += ' # a comment'
