@@ -35,18 +35,28 @@ def bootstrap_means(
         out[k] = torch.cat([v.mean().reshape(1), ((w @ v) * items).sum(1)])
     return out
 
+class _Recorder(dict):
+    "A dict that knows which of its values were looked at."
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.used = []
+    def __getitem__(self, k):
+        self.used.append(k)
+        return super().__getitem__(k)
+
 def bootstrap_interval(
     runs:dict,        # method -> (R, N), as for `bootstrap_means`
     statistic,        # function of a dict method -> (B,) means, giving (B,) values
     level:float=.95,  # confidence
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
-)->dict:              # estimate, low, high, p (share of resamples at or below 0), n (runs of the method with most), test_items
+)->dict:              # estimate, low, high, p (share of resamples at or below 0), n (runs of the method with most, of those the statistic looks at), test_items
     "Estimate and percentile interval of a statistic of the methods' means; resamples in which it is 0/0 are left out."
     if not 0 < level < 1: raise ValueError(f'level must be in (0, 1); got {level}')
-    values = statistic(bootstrap_means(runs, n_boot, seed))
+    means = _Recorder(bootstrap_means(runs, n_boot, seed))
+    values = statistic(means)
     est, boot = values[0], values[1:]
     low, high = boot.nanquantile((1 - level) / 2), boot.nanquantile((1 + level) / 2)
-    sizes = [torch.as_tensor(v).reshape(-1, torch.as_tensor(v).shape[-1]).shape for v in runs.values()]
+    sizes = [torch.as_tensor(runs[k]).reshape(-1, torch.as_tensor(runs[k]).shape[-1]).shape for k in means.used]
     return dict(estimate=est.item(), low=low.item(), high=high.item(), p=(boot <= 0).double().mean().item(),
                 n=max(s[0] for s in sizes), test_items=sizes[0][1])

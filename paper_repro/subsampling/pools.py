@@ -113,7 +113,7 @@ class RetrainedPool:
 
     def _cached(self, w, key):
         settings = [self.digest, tensors_sha256({'w': w}), self.epochs, self.bs, self.seed, self.C, self.bf16, key, str(self.device), torch.__version__,
-                    source_sha256(train, MnistCNN, extract_features)]
+                    source_sha256(train, MnistCNN, extract_features, fit_logistic, influence_scores, loss_scores)]
         return cached('mnist_cnn', {'settings': settings}, lambda: self._one(w, key), self.folder)
 
     def fit(self,
