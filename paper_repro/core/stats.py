@@ -20,6 +20,7 @@ def bootstrap_means(
     runs:dict,        # method -> (R, N): one row a run, one column a test item; R may differ, N may not
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
+    items:bool=True,  # resample the test items too; False: runs alone, for this one test set
 )->dict:              # method -> (n_boot + 1,): the plain mean, then the resampled ones
     "Mean of each method under resampling of runs and test items. Raises `ValueError` when the numbers of test items differ or a value is not finite."
     for k, v in runs.items():
@@ -27,12 +28,12 @@ def bootstrap_means(
     sizes = {v.shape[-1] for v in runs.values()}
     if len(sizes) != 1: raise ValueError(f'all methods need the same test items; got {sorted(sizes)}')
     N = sizes.pop()
-    items = _counts(n_boot, N, generator(seed, 'bootstrap', 'items')) / N
+    weights = _counts(n_boot, N, generator(seed, 'bootstrap', 'items')) / N if items else torch.full((n_boot, N), 1 / N, dtype=torch.float64)
     out = {}
     for k, v in runs.items():
         v = torch.as_tensor(v, dtype=torch.float64).reshape(-1, N)
         w = _counts(n_boot, len(v), generator(seed, 'bootstrap', 'runs', k)) / len(v)
-        out[k] = torch.cat([v.mean().reshape(1), ((w @ v) * items).sum(1)])
+        out[k] = torch.cat([v.mean().reshape(1), ((w @ v) * weights).sum(1)])
     return out
 
 class _Recorder(dict):
@@ -50,10 +51,11 @@ def bootstrap_interval(
     level:float=.95,  # confidence
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
+    items:bool=True,  # resample the test items too
 )->dict:              # estimate, low, high, p (share of resamples at or below 0), n (runs of the method with most, of those the statistic looks at), test_items
     "Estimate and percentile interval of a statistic of the methods' means; resamples in which it is 0/0 are left out."
     if not 0 < level < 1: raise ValueError(f'level must be in (0, 1); got {level}')
-    means = _Recorder(bootstrap_means(runs, n_boot, seed))
+    means = _Recorder(bootstrap_means(runs, n_boot, seed, items))
     values = statistic(means)
     est, boot = values[0], values[1:]
     low, high = boot.nanquantile((1 - level) / 2), boot.nanquantile((1 + level) / 2)

@@ -28,9 +28,11 @@ def interval_claim(
     r = bootstrap_interval(runs, statistic, seed=seed)
     holds = r['low'] > above and r['high'] < below
     outside = r['high'] <= above or r['low'] >= below
+    alone = bootstrap_interval(runs, statistic, seed=seed, items=False) if r['n'] > 1 else None
     want = f'above {above:g}' if below == torch.inf else f'between {above:g} and {below:g}'
     return dict(name=name, holds=holds, estimate=r['estimate'], low=r['low'], high=r['high'], n=r['n'], test=TEST,
-                detail=f'{detail}; expected {want}' + ('' if holds else ': contradicted' if outside else ': undecided'))
+                detail=f'{detail}; expected {want}' + ('' if holds else ': contradicted' if outside else ': undecided') +
+                (f"; over rounds alone [{alone['low']:.4f}, {alone['high']:.4f}]" if alone else ''))
 
 # %% ../../nbs/subsampling/57_claims.ipynb #f2f24090
 def share_claim(

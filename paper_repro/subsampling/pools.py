@@ -65,6 +65,12 @@ class FrozenPool:
         hits = torch.cat([(f > 0) == self.y_test.bool() for f in (fit[i].decision_function(self.Z_test) for i in torch.arange(len(W)).split(64))])
         return Fitted(_share(hits, self.n_test), lambda kind: _score(kind, fit, self.Z, self.y, W, self.n))
 
+    def with_penalty(self,
+        C:float,      # inverse penalty
+    )->'FrozenPool':  # shares the features
+        "The same pool, fitted with another penalty."
+        return FrozenPool(self.Z, self.y, self.Z_test, self.y_test, self.n, self.n_test, C)
+
     def originals(self)->Tensor:
         "Features (n, d) of the originals."
         return self.Z[:self.n]
