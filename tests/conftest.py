@@ -10,6 +10,7 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)         # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     "Under `pytest -n 2 --dist loadgroup` the tests of a file share a worker, and with it their fixtures; notebooks are spread."
     for item in items:
