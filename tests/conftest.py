@@ -10,12 +10,13 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)         # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    "Under `pytest -n 2 --dist loadgroup` the tests of a file share a worker, and with it their fixtures; notebooks are spread."
-    for item in items:
-        if item.path.name != 'test_notebooks.py' and not item.get_closest_marker('xdist_group'):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    "Under `pytest -n 2` the tests of a file share a worker, and with it their fixtures; notebooks are spread."
+    from xdist.scheduler import LoadScopeScheduling
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid): return nodeid if 'test_notebooks' in nodeid else nodeid.split('::')[0]
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope='session')
