@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['checkout', 'resolve', 'data_root', 'atomic', 'write_bytes', 'dump_json', 'write_json', 'sweep', 'sha256',
-           'tensors_sha256', 'save_tensors', 'load_tensors', 'source_sha256', 'cached']
+           'tensors_sha256', 'save_tensors', 'load_tensors', 'cached']
 
 # %% ../../nbs/core/00a_files.ipynb #8a2cc503
 import contextlib, hashlib, json, logging, math, os
@@ -154,17 +154,6 @@ def load_tensors(
     got, want = tensors_sha256(tensors), expected or meta.get('sha256')
     if got != want: raise ValueError(f'{path} is damaged: SHA-256 of its content is {got}, expected {want}')
     return tensors, meta
-
-# %% ../../nbs/core/00a_files.ipynb #2f7158a4
-def source_sha256(
-    *objects, # functions and classes
-)->str:       # 64 hexadecimal digits
-    "SHA-256 over the code of functions and classes, without comments and docstrings; what they call is not followed."
-    import ast, inspect, textwrap
-    trees = [ast.parse(textwrap.dedent(inspect.getsource(o))) for o in objects]
-    for n in (n for t in trees for n in ast.walk(t) if isinstance(n, (ast.FunctionDef, ast.ClassDef))):
-        if isinstance(n.body[0], ast.Expr) and isinstance(n.body[0].value, ast.Constant): n.body = n.body[1:] or [ast.Pass()]
-    return sha256('\n'.join(map(ast.unparse, trees)).encode())
 
 # %% ../../nbs/core/00a_files.ipynb #ae5c60fa
 def cached(

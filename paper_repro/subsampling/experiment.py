@@ -7,13 +7,15 @@ __all__ = ['SCORES', 'REFERENCES', 'UNIFORM', 'FIGURE3', 'Policy', 'modification
            'run_policies']
 
 # %% ../../nbs/subsampling/56_experiment.ipynb #47844f2d
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 import torch
 from torch import Tensor
+from ..core.files import cached, tensors_sha256
 from ..core.runtime import check_choice, seed_for
+from ..core.source import source_sha256
 from .policies import continue_order, extend, order, policy_name, pool_weights, selection_weights
 
-SCORES = 'influence', 'corrected', 'loss'                # known to `Policy`
+SCORES = 'influence', 'corrected', 'loss'                # computed from the fitted model
 REFERENCES = 'none', 'full', 'full downweighted', 'vsv'  # labels that are not policies
 
 # %% ../../nbs/subsampling/56_experiment.ipynb #195c9699
@@ -21,7 +23,7 @@ REFERENCES = 'none', 'full', 'full downweighted', 'vsv'  # labels that are not p
 class Policy:
     "A selection policy (released code)."
     rule:str='uniform'    # a name of `subsampling.policies.order`
-    score:str|None=None   # 'influence' (authors' form) | 'corrected' | 'loss'; None: the rule looks at no score
+    score:str|None=None   # 'influence' (authors' form) | 'corrected' | 'loss', or the name of a score given to `run_policies`; None: the rule looks at no score
     update:bool=False     # score anew after each refit
     downweight:bool=False # weight 1/(m+1) for augmented images and their versions
     @property
@@ -71,7 +73,7 @@ class Curves:
     budgets:tuple       # augmented images, ascending
     n:int               # originals
     m:int               # versions an image
-    correct:dict        # label -> (rounds, budgets, n_test); also 'none', 'full', 'full downweighted' (1, 1, n_test), and 'vsv' where asked for
+    correct:dict        # label -> (rounds, budgets, n_test); also the references 'none', 'full' (1, 1, n_test), 'full downweighted' where a policy downweights, 'vsv' where asked for
     scores:dict = field(default_factory=dict) # score -> (n,), on the model without augmentation
     n_sv:int|None = None # support vectors, the budget of 'vsv'
     def accuracy(self,
@@ -105,38 +107,53 @@ class Curves:
         return pd.DataFrame(rows, columns=['policy', 'round', 'budget', 'accuracy'])
 
 # %% ../../nbs/subsampling/56_experiment.ipynb #f601197a
-def _check(label, p):
+def _check(label, p, given):
     if label in REFERENCES: raise ValueError(f'{label!r} is the label of a reference; call the policy something else')
-    if policy_name(p.rule) != 'uniform': check_choice(f'score of policy {label!r}', p.score, SCORES)
+    if policy_name(p.rule) == 'uniform': return
+    check_choice(f'score of policy {label!r}', p.score, (*SCORES, *given))
+    if p.update and p.score in given: raise ValueError(f'policy {label!r} cannot score anew: {p.score!r} was given, not computed from the model; leave update off')
 
-def _orders(policy, scores, rounds, seed):
-    s = None if policy.score is None else scores[policy.score]
-    return order(policy.rule, torch.ones_like(next(iter(scores.values()))) if s is None else s, rounds=rounds,
-                 seed=seed_for(seed, policy.rule, policy.score))
+def _references(fitpool, downweight, vsv):
+    "label -> weights (n(1+m),), and the number of support vectors."
+    n, m = fitpool.n, fitpool.m
+    none = torch.zeros(n * (1 + m), dtype=torch.float64)
+    none[:n] = 1
+    full = torch.ones_like(none)
+    refs, n_sv = {'none': none, 'full': full} | ({'full downweighted': full / (1 + m)} if downweight else {}), None
+    if vsv:
+        sv, _ = support_vectors(fitpool.originals(), fitpool.y[:n])
+        refs['vsv'], n_sv = torch.cat([none[:n], sv.double().repeat_interleave(m)]), int(sv.sum())
+    return refs, n_sv
 
 def _key(p, r, b): return f'{p.rule}/{p.score}/{p.update}/{p.downweight}/{r}/{b}'
 
-def _updated(fitpool, policies, scores, budgets, rounds, seed):
-    "Accuracy of the policies that score anew after every refit: label -> (rounds, budgets, n_test)."
-    n, m = fitpool.n, fitpool.m                            # state: images chosen so far, scores of the last model
-    state = {k: (torch.zeros(r := rounds if p.random else 1, n, dtype=torch.bool), scores[p.score].expand(r, n)) for k, p in policies.items()}
-    out = {k: [] for k in policies}
+def _plain(fitpool, p, s, budgets, rounds, seed):
+    "Accuracy of a policy that looks at the first model only: (rounds, budgets, n_test)."
+    o = order(p.rule, s, rounds=rounds, seed=seed_for(seed, p.rule, p.score))
+    W = selection_weights(o, budgets, fitpool.n, fitpool.m, p.downweight).flatten(0, 1)
+    return fitpool.fit(W, [_key(p, r, b) for r in range(rounds) for b in budgets]).correct.reshape(rounds, len(budgets), -1)
+
+def _updated(fitpool, p, s, budgets, rounds, seed):
+    "Accuracy of a policy that scores anew after every refit: (rounds, budgets, n_test)."
+    chosen, s, out = torch.zeros(rounds, fitpool.n, dtype=torch.bool), s.expand(rounds, fitpool.n), []
     for step, b in enumerate(budgets):
-        W, keys = [], []
-        for k, p in policies.items():
-            chosen, s = state[k]
-            o = continue_order(p.rule, s, chosen, rounds=len(chosen), seed=seed_for(seed, p.rule, p.score, 'update', step))
-            state[k] = extend(chosen, o, b), s
-            W.append(pool_weights(state[k][0], m, p.downweight))
-            keys += [_key(p, r, b) for r in range(len(o))]
-        fitted = fitpool.fit(torch.cat(W), keys)
-        new = {s: fitted.scores(s) for s in {p.score for p in policies.values()}}
-        at = 0
-        for (k, p), w in zip(policies.items(), W):
-            out[k].append(fitted.correct[at:at + len(w)])
-            state[k] = state[k][0], new[p.score][at:at + len(w)]
-            at += len(w)
-    return {k: torch.stack(v, 1) for k, v in out.items()}
+        o = continue_order(p.rule, s, chosen, rounds=rounds, seed=seed_for(seed, p.rule, p.score, 'update', step))
+        chosen = extend(chosen, o, b)
+        fitted = fitpool.fit(pool_weights(chosen, fitpool.m, p.downweight), [_key(p, r, b) for r in range(rounds)])
+        out.append(fitted.correct)
+        s = fitted.scores(p.score)
+    return torch.stack(out, 1)
+
+def _subset(fitpool, label, masks):
+    "Accuracy of images chosen elsewhere, masks (rounds, budgets, n): (rounds, budgets, n_test)."
+    keys = [f'{label}/{r}/{b}' for r in range(masks.shape[0]) for b in range(masks.shape[1])]
+    return fitpool.fit(pool_weights(masks, fitpool.m).flatten(0, 1), keys).correct.reshape(*masks.shape[:2], -1)
+
+def _check_subset(label, masks, budgets, n):
+    if label in REFERENCES: raise ValueError(f'{label!r} is the label of a reference; call the subsets something else')
+    if masks.dtype != torch.bool or masks.ndim != 3 or tuple(masks.shape[1:]) != (len(budgets), n):
+        raise ValueError(f'subsets of {label!r} must be bool of shape (rounds, {len(budgets)}, {n}); got {masks.dtype} {tuple(masks.shape)}')
+    if not (masks.sum(2) == torch.tensor(budgets)).all(): raise ValueError(f'subsets of {label!r} must hold as many images as the budgets {budgets} say')
 
 def run_policies(
     fitpool,               # a `FrozenPool` or `RetrainedPool`
@@ -145,35 +162,29 @@ def run_policies(
     rounds:int=5,          # of the random policies; deterministic ones have one
     seed:int=0,            # of the orders
     vsv:bool=False,        # also the support-vector reference
+    scores:dict|None=None, # name -> (n,), scores computed elsewhere that a policy may name
+    subsets:dict|None=None, # label -> (rounds, budgets, n) bool, images chosen elsewhere for each round and budget
+    folder=None,           # cache of finished policies; None: the default one
 )->Curves:                 # accuracies, test image by test image
     """Run the experiment of Kuchnik & Smith (2019) for several policies at once.
-    Raises `ValueError` when the budgets are not ascending in 1..n, for an unknown rule or score, and for the label of a reference."""
-    n, m = fitpool.n, fitpool.m
-    budgets = tuple(budgets)
-    for label, p in policies.items(): _check(label, p)
+    Raises `ValueError` when the budgets are not ascending in 1..n, for an unknown rule or score, subsets that do not fit the budgets, and for the label of a reference."""
+    n, m, budgets, given, subsets = fitpool.n, fitpool.m, tuple(budgets), scores or {}, subsets or {}
+    for label, p in policies.items(): _check(label, p, given)
     if not budgets or list(budgets) != sorted(set(budgets)) or not 1 <= budgets[0] <= budgets[-1] <= n:
         raise ValueError(f'budgets must ascend within 1..{n}; got {budgets}')
-    rows = n * (1 + m)
-    none = torch.zeros(rows, dtype=torch.float64)
-    none[:n] = 1
-    full = torch.ones_like(none)
-    refs = {'none': none, 'full': full, 'full downweighted': full / (1 + m)}
-    n_sv = None
-    if vsv:
-        sv, _ = support_vectors(fitpool.originals(), fitpool.y[:n])
-        refs['vsv'] = torch.cat([none[:n], sv.double().repeat_interleave(m)])
-        n_sv = int(sv.sum())
-    first = fitpool.fit(none[None], ['none'])
-    scores = {s: first.scores(s)[0] for s in sorted({p.score for p in policies.values() if p.score} | {'loss'})}
-    plain = {k: p for k, p in policies.items() if not p.update}
-    W, keys = [torch.stack(list(refs.values()))], list(refs)
-    for p in plain.values():
-        o = _orders(p, scores, rounds if p.random else 1, seed)
-        W.append(selection_weights(o, budgets, n, m, p.downweight).flatten(0, 1))
-        keys += [_key(p, r, b) for r in range(len(o)) for b in budgets]
-    parts = fitpool.fit(torch.cat(W), keys).correct.split([len(w) for w in W])
-    correct = {k: v.reshape(1, 1, -1) for k, v in zip(refs, parts[0])}
-    correct |= {k: v.reshape(-1, len(budgets), v.shape[-1]) for k, v in zip(plain, parts[1:])}
-    later = {k: p for k, p in policies.items() if p.update}
-    if later: correct |= _updated(fitpool, later, scores, budgets, rounds, seed)
+    for label, masks in subsets.items(): _check_subset(label, masks, budgets, n)
+    base = dict(pool=fitpool.key, source=source_sha256(type(fitpool), run_policies), torch=torch.__version__)
+    def kept(compute, **key): return cached('curves', base | key, lambda: {'correct': compute()}, folder)['correct']
+    refs, n_sv = _references(fitpool, any(p.downweight for p in policies.values()), vsv)
+    correct = {k: kept(lambda: fitpool.fit(w[None], [k]).correct[None], reference=k, weights=tensors_sha256({'w': w})) for k, w in refs.items()}
+    first = fitpool.fit(refs['none'][None], ['none'])
+    scores = {s: first.scores(s)[0] for s in sorted({p.score for p in policies.values() if p.score and p.score not in given} | {'loss'})}
+    scores |= {k: torch.as_tensor(v, dtype=torch.float64) for k, v in given.items()}
+    for k, p in policies.items():
+        s, r = scores[p.score or 'loss'], rounds if p.random else 1
+        if policy_name(p.rule) == 'uniform': s = torch.ones_like(s)
+        run = _updated if p.update else _plain
+        correct[k] = kept(lambda: run(fitpool, p, s, budgets, r, seed), policy=astuple(p), budgets=budgets, rounds=r, seed=seed,
+                          scores=tensors_sha256({'s': s}) if p.score in given else None)
+    for k, masks in subsets.items(): correct[k] = kept(lambda: _subset(fitpool, k, masks), subset=k, masks=tensors_sha256({'masks': masks}))
     return Curves(budgets, n, m, correct, scores, n_sv)

@@ -6,10 +6,12 @@
 __all__ = ['FEATURES', 'Fitted', 'FrozenPool', 'RetrainedPool', 'frozen_pool', 'retrained_pool', 'make_pool']
 
 # %% ../../nbs/subsampling/55_pools.ipynb #5f549602
+import functools
 from dataclasses import dataclass
 import torch
 from torch import Tensor
-from ..core.files import cached, source_sha256, tensors_sha256
+from ..core.files import cached, tensors_sha256
+from ..core.source import source_sha256
 from ..core.runtime import check_choice, seed_for
 from ..models.resnet import extract_features, load_pretrained, resnet56v2
 from ..models.small import MnistCNN
@@ -56,6 +58,15 @@ class FrozenPool:
         if _versions_count(len(Z_test), n_test, len(y_test), 'test') < 0 or Z.shape[1] != Z_test.shape[1]:
             raise ValueError(f'training features have {Z.shape[1]} columns, test features {Z_test.shape[1]}')
 
+    @functools.cached_property
+    def digest(self)->str:
+        "SHA-256 of the features and labels."
+        return tensors_sha256(dict(Z=self.Z, y=self.y, Z_test=self.Z_test, y_test=self.y_test))
+    @property
+    def key(self)->dict:
+        "All that its fits depend on, for caches."
+        return dict(rows=self.digest, n=self.n, n_test=self.n_test, C=self.C)
+
     def fit(self,
         W:Tensor,  # (k, n(1+m)) weights
         keys=None, # names of the fits; not needed here
@@ -69,7 +80,9 @@ class FrozenPool:
         C:float,      # inverse penalty
     )->'FrozenPool':  # shares the features
         "The same pool, fitted with another penalty."
-        return FrozenPool(self.Z, self.y, self.Z_test, self.y_test, self.n, self.n_test, C)
+        other = FrozenPool(self.Z, self.y, self.Z_test, self.y_test, self.n, self.n_test, C)
+        other.digest = self.digest
+        return other
 
     def originals(self)->Tensor:
         "Features (n, d) of the originals."
@@ -99,6 +112,11 @@ class RetrainedPool:
         self.m, self.epochs, self.bs, self.seed, self.device, self.bf16, self.folder = _versions_count(len(x), n, len(y), 'training'), epochs, bs, seed, device, bf16, folder
         self.digest = tensors_sha256(dict(x=x, y=y, x_test=x_test, y_test=y_test))
 
+    @property
+    def key(self)->dict:
+        "All that its fits depend on, for caches."
+        return dict(rows=self.digest, n=self.n, n_test=self.n_test, C=self.C, epochs=self.epochs, bs=self.bs, seed=self.seed, bf16=self.bf16, device=str(self.device))
+
     def network(self,
         rows:Tensor, # (n(1+m),) bool, rows to train on
         key:str,     # names the fit; its randomness is derived from it
@@ -109,32 +127,39 @@ class RetrainedPool:
               device=self.device, bf16=self.bf16)
         return net
 
-    def _one(self, w, key):
-        net = self.network(w > 0, key)
-        Z = extract_features(net, self.x[w > 0], device=self.device)       # the originals are always among the rows
-        fit = fit_logistic(Z, self.y[w > 0], w[w > 0], self.C)
-        hits = (fit.decision_function(extract_features(net, self.x_test, device=self.device)) > 0) == self.y_test.bool()
-        scores = {f'score.{k}': _score(k, fit, Z.double(), self.y[w > 0], w[w > 0], self.n) for k in self.kinds}
-        return {'correct': _share(hits[None], self.n_test)[0], 'Z': Z[:self.n]} | scores
+    def _cached(self, name, w, key, compute, *code, without=()):
+        settings = dict(pool={k: v for k, v in self.key.items() if k not in without}, weights=tensors_sha256({'w': w}), key=key, torch=torch.__version__, source=source_sha256(*code))
+        return cached(name, settings, compute, self.folder)
 
-    def _cached(self, w, key):
-        settings = [self.digest, tensors_sha256({'w': w}), self.epochs, self.bs, self.seed, self.C, self.bf16, key, str(self.device), torch.__version__,
-                    source_sha256(train, MnistCNN, extract_features, fit_logistic, influence_scores, loss_scores)]
-        return cached('mnist_cnn', {'settings': settings}, lambda: self._one(w, key), self.folder)
+    def _network(self, rows, key):
+        "A trained network, from the cache where it is there: what takes long depends on the code of the training alone."
+        net = MnistCNN()
+        net.load_state_dict(self._cached('mnist_cnn', rows, key, lambda: self.network(rows, key).state_dict(), train, MnistCNN, without=('C', 'n_test')))
+        return net
+
+    def _one(self, w, key):
+        def compute():
+            net = self._network(w > 0, key)
+            Z = extract_features(net, self.x[w > 0], device=self.device)       # the originals are always among the rows
+            fit = fit_logistic(Z, self.y[w > 0], w[w > 0], self.C)
+            hits = (fit.decision_function(extract_features(net, self.x_test, device=self.device)) > 0) == self.y_test.bool()
+            scores = {f'score.{k}': _score(k, fit, Z.double(), self.y[w > 0], w[w > 0], self.n) for k in self.kinds}
+            return {'correct': _share(hits[None], self.n_test)[0], 'Z': Z[:self.n]} | scores
+        return self._cached('mnist_cnn_fit', w, key, compute, train, MnistCNN, extract_features, fit_logistic, _score, _share)
 
     def fit(self,
         W:Tensor,   # (k, n(1+m)) weights
         keys:list,  # k names; equal names and weights are the same fit
     )->Fitted:      # accuracy and scores
         "Train and fit one after the other; finished ones come from the cache."
-        out = [self._cached(w, key) for w, key in zip(W, keys)]
+        out = [self._one(w, key) for w, key in zip(W, keys)]
         return Fitted(torch.stack([o['correct'] for o in out]), lambda kind: torch.stack([o[f"score.{check_choice('score', kind, self.kinds)}"] for o in out]))
 
     def originals(self)->Tensor:
         "Features (n, 512) of the originals under a CNN trained on them alone."
         w = torch.zeros(len(self.x), dtype=torch.float64)
         w[:self.n] = 1
-        return self._cached(w, 'svm')['Z'].double()
+        return self._one(w, 'svm')['Z'].double()
 
 # %% ../../nbs/subsampling/55_pools.ipynb #d9f8ea41
 def frozen_pool(
