@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from ..core.files import checkout, load_tensors, save_tensors
 from ..core.runtime import pick_device
+from ..train.checks import check_images
 
 # %% ../../nbs/models/20_resnet.ipynb #aaa14ffa
 class Bottleneck(nn.Module):
@@ -52,7 +53,7 @@ class Bottleneck(nn.Module):
 
 # %% ../../nbs/models/20_resnet.ipynb #84fa6d68
 class PreActResNet(nn.Module):
-    "Pre-activation ResNet of bottleneck units; `features` gives the pooled map before the classifier."
+    "Pre-activation ResNet of bottleneck units; `features` gives the pooled map before the classifier. Raises `ValueError` when `divide` is not positive."
     def __init__(self,
         stem:nn.Module,         # maps images to (B, c, H, W)
         units:list,             # the bottleneck units, in order
@@ -62,8 +63,12 @@ class PreActResNet(nn.Module):
         d:int|None=None,        # number of features; None: `c_out`
         eps:float=1e-3,         # batch-norm epsilon
         momentum:float=.01,     # batch-norm momentum in torch's sense
+        image_shape:tuple|None=None, # (C, H, W) of the images, None in a place: any; checked by `extract_features` and `train`
+        divide:float=1.,        # the images, in [0, 1], are divided by this; 255 is the second division of the released NORB code
     ):
         super().__init__()
+        if not divide > 0: raise ValueError(f'divide must be > 0; got {divide}')
+        self.image_shape, self.divide = image_shape, divide
         self.stem, self.units, self.pool = stem, nn.Sequential(*units), pool
         self.bn = nn.BatchNorm2d(c_out, eps=eps, momentum=momentum)
         self.d = d or c_out
@@ -71,6 +76,7 @@ class PreActResNet(nn.Module):
 
     def features(self, x:Tensor)->Tensor:
         "Pooled features (B, d) of images (B, C, H, W)."
+        if self.divide != 1: x = x / self.divide
         x = F.relu(self.bn(self.units(self.stem(x))))
         x = x.mean((2, 3)) if self.pool is None else F.avg_pool2d(x, self.pool)
         return x.flatten(1)
@@ -96,9 +102,10 @@ def resnet56v2(
     size:int=32,         # side of the square images, a multiple of 32, pixels
     n:int=6,             # units a stage; depth is 9n+2
     seed:int|torch.Generator=0, # of the initial weights
+    divide:int=1,        # images are divided by this on top of the scaling to [0, 1]; 255 for small NORB as released
 )->PreActResNet:         # network with `d` = 256 (size/32)^2 features
     """CIFAR ResNet v2 of the Keras examples, depth 9n+2, used by Kuchnik & Smith (2019) as feature extractor (released code).
-    Raises `ValueError` when `size` is not a multiple of 32, or a count is below 1."""
+    Raises `ValueError` when `size` is not a multiple of 32, a count is below 1, or `divide` is not positive."""
     if size % 32 or size < 32: raise ValueError(f'size must be a multiple of 32 pixels; got {size}')
     if min(n, n_classes, in_channels) < 1: raise ValueError(f'n, n_classes and in_channels must be >= 1; got {n}, {n_classes}, {in_channels}')
     with torch.random.fork_rng(devices=[]):   # torch layers draw initial values that are overwritten below
@@ -109,11 +116,11 @@ def resnet56v2(
                 units.append(Bottleneck(c_in, width, c_out, 2 if stage and not i else 1, preact=bool(stage or i), project=not i))
                 c_in = c_out
             width = c_out
-        net = PreActResNet(stem, units, 256, n_classes, pool=8, d=256*(size//32)**2)
+        net = PreActResNet(stem, units, 256, n_classes, pool=8, d=256*(size//32)**2, image_shape=(in_channels, size, size), divide=divide)
     gen = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     return _init(net, gen)
 
-# %% ../../nbs/models/20_resnet.ipynb #4ea2974a
+# %% ../../nbs/models/20_resnet.ipynb #418b1ed2
 def resnet50v2(
     n_classes:int=1000,  # outputs
     seed:int|torch.Generator=0, # of the initial weights
@@ -128,14 +135,14 @@ def resnet50v2(
                 units.append(Bottleneck(c_in, width, 4*width, 2 if stage and not i else 1, bias=False, stride_first=False,
                                         project=not i, project_preact=True, eps=1e-5, momentum=.1))
                 c_in = 4 * width
-        net = PreActResNet(stem, units, 2048, n_classes, eps=1e-5, momentum=.1)
+        net = PreActResNet(stem, units, 2048, n_classes, eps=1e-5, momentum=.1, image_shape=(3, None, None))
     gen = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     return _init(net, gen)
 
-# %% ../../nbs/models/20_resnet.ipynb #1b67391e
+# %% ../../nbs/models/20_resnet.ipynb #28f5c38d
 @torch.no_grad()
 def extract_features(
-    net:nn.Module,          # has `features(x)`; left in the mode it was in
+    net:nn.Module,          # has `features(x)`, `d` and, where it takes one shape of images only, `image_shape`; left in the mode it was in
     x:Tensor,               # images (n, C, H, W), uint8 (divided by 255) or float in [0, 1]
     mean:Tensor|None=None,  # subtracted after scaling, broadcast to (C, H, W); None: nothing
     device:str|torch.device='cpu', # 'auto' | 'cpu' | 'cuda': to compute on
@@ -143,9 +150,11 @@ def extract_features(
     bs:int=256,             # images a batch
 )->Tensor:                  # features (n, d), float32, on the CPU
     """Frozen features of images, in inference mode (released code).
-    Raises `ValueError` for images that are not 4-dimensional, of another type or holding NaN, and for another `dtype`."""
-    if x.ndim != 4: raise ValueError(f'images must have shape (n, C, H, W); got {tuple(x.shape)}')
-    if x.dtype != torch.uint8 and not x.is_floating_point(): raise ValueError(f'images must be uint8 or float in [0, 1]; got {x.dtype}')
+    Raises `ValueError` for what `check_images` refuses (shape, type, NaN, floats outside [0, 1]), a mean of another shape, `bs` below 1, and another `dtype`."""
+    check_images(x, getattr(net, 'image_shape', None))
+    if mean is not None and tuple(mean.shape) not in ((x.shape[1], 1, 1), tuple(x.shape[1:])):
+        raise ValueError(f'mean must have shape {tuple(x.shape[1:])} or {(x.shape[1], 1, 1)}; got {tuple(mean.shape)}')
+    if not isinstance(bs, int) or bs < 1: raise ValueError(f'bs must be a whole number >= 1; got {bs!r}')
     if dtype not in (torch.float32, torch.bfloat16): raise ValueError(f'dtype must be torch.float32 or torch.bfloat16; got {dtype}')
     training, device, out = net.training, pick_device(device), []
     net = net.to(device, memory_format=torch.channels_last).eval()
@@ -160,7 +169,7 @@ def extract_features(
     if bad.any(): raise ValueError(f'{int(bad.sum())} images give features that are not finite, the first is image {int(bad.nonzero()[0])}')
     return z
 
-# %% ../../nbs/models/20_resnet.ipynb #28f5c38d
+# %% ../../nbs/models/20_resnet.ipynb #0c411193
 def save_pretrained(
     name:str,          # file name without ending
     net:PreActResNet,  # from `resnet56v2`
@@ -177,7 +186,7 @@ def load_pretrained(
     name:str,          # file name without ending, e.g. 'cifar10_resnet56v2'
     folder:str|Path|None=None, # None: `data/weights` of the checkout
 )->tuple[PreActResNet, Tensor, str]: # network in inference mode, mean image, SHA-256 of the content
-    "Load a trained ResNet v2. Raises `FileNotFoundError` when it is not there, `ValueError` when it is damaged or not what its manifest says."
+    "Load a trained ResNet v2, its `divide` included. Raises `FileNotFoundError` when it is not there, `ValueError` when it is damaged or not what its manifest says."
     path = Path(folder or checkout()/'data'/'weights')/f'{name}.safetensors'
     if not path.is_file(): raise FileNotFoundError(f'trained weights {path.name} not found in {path.parent}. Run: paper_repro run train_features --profile quick')
     manifest = path.with_suffix('.json')

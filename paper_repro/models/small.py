@@ -11,17 +11,20 @@ from torch import Tensor, nn
 
 # %% ../../nbs/models/22_small.ipynb #667c8eb8
 class MnistCNN(nn.Module):
-    "CNN for 28x28 grey images, trained inside the pipeline by Kuchnik & Smith (2019), released code."
+    """CNN for 28x28 grey images, trained inside the pipeline by Kuchnik & Smith (2019), released code; `d` features, images of `image_shape`.
+    Raises `ValueError` when `n_classes` is below 1."""
     def __init__(self,
         n_classes:int=2,     # outputs
         seed:int|torch.Generator=42, # of the initial kernels; 42 in the released code
         std:float=.05,       # of the initial kernels
     ):
         super().__init__()
+        if n_classes < 1: raise ValueError(f'n_classes must be >= 1; got {n_classes}')
         def block(c_in, c): return [nn.Conv2d(c_in, c, 3, padding=1), nn.ReLU(), nn.Conv2d(c, c, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(.25)]
         with torch.random.fork_rng(devices=[]):   # torch layers draw initial values that are overwritten below
             self.body = nn.Sequential(*block(1, 32), *block(32, 64), nn.Flatten(), nn.Linear(1600, 512), nn.ReLU())
-            self.drop, self.head, self.d = nn.Dropout(.5), nn.Linear(512, n_classes), 512
+            self.drop, self.head = nn.Dropout(.5), nn.Linear(512, n_classes)
+        self.d, self.image_shape = 512, (1, 28, 28)
         gen = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
         for m in self.modules():
             if isinstance(m, (nn.Conv2d, nn.Linear)):

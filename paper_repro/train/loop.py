@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from ..core.files import load_tensors, save_tensors, sha256, tensors_sha256
 from ..core.runtime import Timer, generator, seed_for
+from .checks import check_images
 
 # %% ../../nbs/train/30_loop.ipynb #ec166b82
 def step_schedule(
@@ -34,6 +35,17 @@ def one_cycle(
 KERAS_STEPS = {81: .1, 121: .01, 161: .001, 181: .0005}
 
 # %% ../../nbs/train/30_loop.ipynb #b009c935
+def _check_data(net, x, y, mean, what):
+    "Inputs, labels and mean image that `train` and `evaluate` accept; `what` names them in the error."
+    if not len(x): raise ValueError(f'no {what}')
+    if len(x) != len(y): raise ValueError(f'{what}: x has {len(x)} rows, y {len(y)}')
+    if y.dtype != torch.int64 or y.ndim != 1 or y.min() < 0:
+        raise ValueError(f'{what}: y must hold class numbers 0, 1, ..., shape (n,), int64; got {y.dtype} {tuple(y.shape)}, smallest {y.min().item()}')
+    if x.ndim == 4: check_images(x, getattr(net, 'image_shape', None), what)
+    elif not x.isfinite().all(): raise ValueError(f'{what}: {int((~x.flatten(1).isfinite().all(1)).sum())} rows of x are not finite')
+    if mean is not None and tuple(mean.shape) not in (tuple(x.shape[1:]), (x.shape[1], *[1]*(x.ndim - 2))):
+        raise ValueError(f'{what}: mean must have shape {tuple(x.shape[1:])}; got {tuple(mean.shape)}')
+
 def prepare(
     x:Tensor,              # images (B, C, H, W), uint8, or float in [0, 1]
     device:str|torch.device='cpu', # to compute on
@@ -55,8 +67,9 @@ def evaluate(
     bf16:bool=False,       # autocast to bfloat16
     bs:int=500,            # images a batch
 )->tuple[float, float]:    # mean cross-entropy (nats), accuracy in [0, 1]
-    "Loss and accuracy in inference mode. Raises `ValueError` when there are no images."
-    if not len(x): raise ValueError('no images to evaluate')
+    "Loss and accuracy in inference mode. Raises `ValueError` for no images, floats outside [0, 1], wrong shapes or labels, and `bs` below 1."
+    _check_data(net, x, y, mean, 'images to evaluate')
+    if not isinstance(bs, int) or bs < 1: raise ValueError(f'bs must be a whole number >= 1; got {bs!r}')
     training, dev = net.training, torch.device(device)
     net.to(dev).eval()
     loss = hits = 0.
@@ -128,16 +141,15 @@ def train(
     progress:bool=False,    # show a tqdm bar over the epochs
 )->list[dict]:              # a row an epoch: epoch, lr, loss, train_acc, seconds, and valid_loss, valid_acc
     """Train a classifier by cross-entropy; resumes from `checkpoint` and then gives the same weights as an unbroken run on the same device.
-    Raises `ValueError` for wrong shapes or an unknown optimizer, `RuntimeError` naming epoch, step and seed at the first loss that is not finite; the checkpoint of the epoch before is kept."""
-    if len(x) != len(y): raise ValueError(f'x has {len(x)} rows, y {len(y)}')
-    if not len(x): raise ValueError('no training data')
-    if bs < 1 or epochs < 1: raise ValueError(f'bs and epochs must be >= 1; got {bs} and {epochs}')
+    Raises `ValueError` for wrong shapes, images as floats outside [0, 1], labels that are not class numbers or an unknown optimizer, `RuntimeError` naming epoch, step and seed at the first loss that is not finite; the checkpoint of the epoch before is kept."""
+    _check_data(net, x, y, mean, 'training data')
+    if not all(isinstance(v, int) and v >= 1 for v in (bs, epochs)): raise ValueError(f'bs and epochs must be whole numbers >= 1; got {bs} and {epochs}')
+    if valid is not None and len(valid) != 2: raise ValueError('valid must be a pair (inputs, labels)')
+    if valid is not None: _check_data(net, *valid, mean, 'validation data')
     dev, schedule = torch.device(device), schedule or (lambda epoch: 1.)
     net.to(dev, memory_format=torch.channels_last).train()
     opt = _optimizer(net, optimizer, lr, weight_decay, decay_from)
     steps = math.ceil(len(x) / bs)
-    if valid is not None and len(valid) != 2: raise ValueError('valid must be a pair (inputs, labels)')
-    if y.is_floating_point() or y.ndim != 1: raise ValueError(f'y must hold class numbers, shape (n,), whole; got {y.dtype} {tuple(y.shape)}')
     start = tensors_sha256({'x': x, 'y': y} | {f'net.{k}': v for k, v in net.state_dict().items()} | ({} if mean is None else {'mean': mean})) if checkpoint else None
     key = sha256([start, epochs, bs, lr, optimizer, weight_decay, decay_from, label_smoothing, seed, bf16, dev.type,
                   [round(schedule(e), 9) for e in range(epochs + 1)], getattr(augment, '__name__', str(augment))])
