@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from paper_repro.batch.catalogue import read_item
 
 PARSER = ConfigParser(delimiters=['='], interpolation=None)
 PARSER.read(ROOT/'settings.ini', encoding='utf-8')
@@ -163,7 +164,7 @@ def test_front_matter_is_complete(path):
     assert (meta['paper'], meta['item']) == (path.parent.name, path.stem)
     assert all(isinstance(meta[k], str) and meta[k].strip() for k in ('title', 'shows'))
     assert isinstance(meta['needs'], dict) and 'data' in meta['needs'] and 'gpu' in meta['needs']
-    for name, parameters in (meta.get('variants') or {}).items():
+    for name, parameters in (read_item(path).meta.get('variants') or {}).items():
         assert re.fullmatch(r'[\w.-]+', str(name)) and isinstance(parameters, dict)
 
 
@@ -177,7 +178,7 @@ def test_one_parameters_cell_of_literals(path):
     assert len(values) == len(body), 'only assignments of literals'
     defaults = dict(profile='smoke', device='auto', data_root=None, out_dir='figures')
     assert {k: values.get(k, 'absent') for k in defaults} == defaults and isinstance(values.get('seed'), int)
-    unknown = {k for v in (front_matter(nb).get('variants') or {}).values() for k in v} - set(values) - {'needs', 'profiles'}
+    unknown = {k for v in (read_item(path).meta.get('variants') or {}).values() for k in v} - set(values) - {'needs', 'profiles'}
     assert not unknown, 'variants set parameters that the notebook has not'
 
 

@@ -7,7 +7,7 @@ __all__ = ['PAPERS', 'STANDARD', 'front_matter', 'read_parameters', 'Item', 'rea
            'make_jobs', 'waits_for', 'select']
 
 # %% ../../nbs/batch/90_catalogue.ipynb #60d7219b
-import ast, difflib, json, re, subprocess
+import ast, difflib, itertools, json, re, subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 import yaml
@@ -87,6 +87,19 @@ def _meta_problems(meta, item, parameters):
     if not isinstance(meta.get('needs') or {}, dict): out.append('needs must be a mapping')
     return out
 
+def _expand(meta):
+    "Front matter with its matrix of variants written out."
+    variants = meta.get('variants') or {}
+    if not isinstance(variants, dict) or not {'matrix', 'smoke'} & set(variants): return meta
+    matrix, smoke = variants.get('matrix') or {}, variants.get('smoke')
+    if not isinstance(matrix, dict) or not all(isinstance(v, list) and v for v in matrix.values()): raise ValueError('variants: matrix must map parameters to lists of values')
+    out = {'_'.join(map(str, c)): dict(zip(matrix, c)) for c in itertools.product(*matrix.values()) if c}
+    out |= {k: v for k, v in variants.items() if k not in ('matrix', 'smoke')}
+    if smoke is not None:
+        if not isinstance(smoke, list) or (unknown := [n for n in smoke if n not in out]): raise ValueError(f'variants: smoke must be a list of variants; got {smoke if not isinstance(smoke, list) else unknown}')
+        out = {k: v if k in smoke or not isinstance(v, dict) else {'profiles': [p for p in PROFILES if p != 'smoke'], **v} for k, v in out.items()}
+    return meta | dict(variants=out)
+
 def read_item(
     path:str|Path, # a paper notebook
 )->Item:           # with its problems
@@ -97,7 +110,7 @@ def read_item(
         nb = json.loads(path.read_text(encoding='utf-8'))
         cells = nb['cells']
         code = tuple(_source(c) for c in cells if c['cell_type'] == 'code')
-        meta, parameters = front_matter(cells), read_parameters(cells)
+        meta, parameters = _expand(front_matter(cells)), read_parameters(cells)
         problems = _meta_problems(meta, where, parameters)
         if (kernel := nb['metadata'].get('kernelspec', {}).get('name')) != 'python3': problems.append(f"its kernel is {kernel!r}, expected 'python3'")
         problems += [f'a cell runs a shell command or magic: {m.group().strip()}...' for c in code if (m := _SHELL.search(c))]
@@ -159,16 +172,20 @@ class Job:
         "What the front matter says it needs; the variant's entries win."
         v = (self.item.meta.get('variants') or {}).get(self.variant) or {}
         return {**(self.item.meta.get('needs') or {}), **(v.get('needs') or {})}
+    def _needed(self, what):
+        "What is needed of a kind at this profile, with the variant's parameters filled in."
+        found = self.needs.get(what) or []
+        found = found.get(self.profile) or [] if isinstance(found, dict) else [] if self.profile == 'smoke' else found
+        if isinstance(found, dict): found = [x for k, by in found.items() for x in by.get(self.parameters.get(k)) or []]
+        return [str(x).format_map(self.parameters) for x in found]
     @property
     def data(self)->list:
         "Names of the data sets it reads. A plain list in the front matter is for quick and paper: smoke runs on embedded data."
-        d = self.needs.get('data') or []
-        return list(d.get(self.profile) or []) if isinstance(d, dict) else [] if self.profile == 'smoke' else list(d)
+        return self._needed('data')
     @property
     def weights(self)->list:
         "Patterns of the weight files it reads, below data/weights; as for `data`."
-        w = self.needs.get('weights') or []
-        return list(w.get(self.profile) or []) if isinstance(w, dict) else [] if self.profile == 'smoke' else list(w)
+        return self._needed('weights')
     @property
     def cost(self)->float|None:
         "Seconds the front matter says it takes, where it says so."

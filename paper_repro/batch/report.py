@@ -18,7 +18,7 @@ from ..core.verdicts import PROFILES
 
 # %% ../../nbs/batch/92_report.ipynb #2f38de57
 _BADGE = {'reproduced': 'good', 'not reproduced': 'bad', 'not tested at this profile': 'idle', 'done': 'good', 'stale': 'warn', 'damaged': 'bad', 'failed': 'bad',
-          'missing data': 'warn', 'interrupted': 'warn', 'time limit': 'warn', 'running': 'idle', 'not run': 'idle'}
+          'missing data': 'warn', 'missing weights': 'warn', 'interrupted': 'warn', 'time limit': 'warn', 'running': 'idle', 'not run': 'idle'}
 
 def esc(
     text, # anything

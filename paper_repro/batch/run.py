@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from .catalogue import waits_for
 from .execute import Attempt, first_line, kernel_env, run_job
-from .key import job_inputs, missing_data
+from .key import job_inputs, missing_data, missing_weights
 from .status import job_state, lock, read_status
 from ..core.files import checkout, resolve, sweep
 from ..core.results import read_result
@@ -43,7 +43,7 @@ def count_verdicts(
 class Row:
     "What became of a job."
     job:object
-    status:str         # done | up to date | failed | interrupted | time limit | missing data | not started
+    status:str         # done | up to date | failed | interrupted | time limit | missing data | missing weights | not started
     seconds:float|None = None
     reason:str = ''
     verdicts:dict|None = None # verdict -> count
@@ -105,7 +105,7 @@ class Batch:
         "The exit code."
         if self.signal: return 128 + self.signal
         states = {r.status for r in self.rows.values()}
-        if states & {'failed', 'missing data', 'interrupted'}: return 1
+        if states & {'failed', 'missing data', 'missing weights', 'interrupted'}: return 1
         return 3 if self.out_of_time else 1 if 'not started' in states else 0
 
     def _row(self, job, status, seconds=None, reason=''):
@@ -114,10 +114,11 @@ class Batch:
         self.say(f'[{n}/{len(self.jobs)}] {job.name} {job.profile}: {status}' + (f' in {seconds:.1f} s' if seconds else '') + (f': {reason}' if reason else ''))
 
     def _ready(self):
-        "The next job whose predecessors are through; those whose predecessor failed are struck off."
+        "The next job whose predecessors are through; those whose predecessor failed are struck off. One without its data or weights holds nobody up: who needs what it makes finds that missing."
+        through = 'done', 'up to date', 'missing data', 'missing weights'
         for j in self.jobs:
             if j.name in self.rows or j.name in self.running: continue
-            before = [w for w in waits_for(j, self.jobs) if w.name not in self.rows or self.rows[w.name].status not in ('done', 'up to date')]
+            before = [w for w in waits_for(j, self.jobs) if w.name not in self.rows or self.rows[w.name].status not in through]
             if bad := [w.name for w in before if w.name in self.rows]: self._row(j, 'not started', reason=f'{bad[0]} comes first and is {self.rows[bad[0]].status}')
             elif not before: return j
 
@@ -127,6 +128,9 @@ class Batch:
             if job is None: return
             if missing := missing_data(job.data, self.data):
                 self._row(job, 'missing data', reason='; '.join(missing.values()))
+                continue
+            if missing := missing_weights(job, self.root):
+                self._row(job, 'missing weights', reason='; '.join(missing.values()))
                 continue
             inputs = job_inputs(job, self.root, self.data)
             if not self.force and job_state(job, self.out_dir, self.root, self.data, inputs)[0] == 'done':

@@ -8,7 +8,7 @@ __all__ = ['LOCK', 'EXIT', 'lock_owner', 'lock', 'read_status', 'verify_run', 'j
 # %% ../../nbs/batch/90b_status.ipynb #2751fc32
 import contextlib, fcntl, json, os, shutil, socket, tempfile, time
 from pathlib import Path
-from .key import changed_inputs, job_inputs, missing_data
+from .key import changed_inputs, job_inputs, missing_data, missing_weights
 from ..core.files import resolve, sha256
 from ..core.results import verify_result
 
@@ -104,12 +104,14 @@ def job_state(
     inputs:dict|None=None,   # of `job_inputs`, where they are known
 )->tuple[str, str]:          # state and reason
     """Say where a job stands: `done`, `stale` (inputs changed), `damaged` (files are not as written), `failed`, `interrupted`, `time limit`,
-    `running`, `missing data` or `not run`."""
+    `running`, `missing data`, `missing weights` or `not run`."""
     folder = job.folder(out_dir)
     status = read_status(folder)
     if not status:
         missing = missing_data(job.data, data)
         if missing: return 'missing data', '; '.join(missing.values())
+        missing = missing_weights(job, root)
+        if missing: return 'missing weights', '; '.join(missing.values())
         return ('stale', 'made without the batch runner') if (folder/'result.json').exists() else ('not run', '')
     if status['status'] == 'running': return ('running', '') if lock_owner(resolve(out_dir)) else ('interrupted', 'its run was killed')
     if status['status'] != 'done': return status['status'], status.get('error') or ''

@@ -38,7 +38,8 @@ def hide_paths(
     more:dict|None=None, # further folders -> their placeholders
 )->str:                # the text without this machine's folders
     "Replace the folders of the data, the checkout, the home and temporary files by `$PAPER_REPRO_DATA`, `.`, `~` and `$TMPDIR`."
-    names = {str(data_root()): '$PAPER_REPRO_DATA', str(checkout()): '.', str(Path(tempfile.gettempdir())): '$TMPDIR', **{str(k): v for k, v in (more or {}).items()}}
+    names = {str(data_root()): '$PAPER_REPRO_DATA'} if os.environ.get('PAPER_REPRO_DATA') else {}
+    names |= {str(checkout()): '.', str(Path(tempfile.gettempdir())): '$TMPDIR', **{str(k): v for k, v in (more or {}).items()}}
     with contextlib.suppress(RuntimeError): names.setdefault(str(Path.home()), '~')
     names = {k: v for k, v in names.items() if len(k) > 1} # never the root folder
     if not names: return text
