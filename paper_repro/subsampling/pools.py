@@ -221,14 +221,16 @@ def make_pool(
     seed:int=0,               # of the CNN's order of images and dropout, or of the random network
     device='cpu',             # to compute on
     bf16:bool=False,          # train the CNN in bfloat16; features are always float32
+    weights:str|None=None,    # trained network of 'resnet56v2'; None: 'cifar10_resnet56v2'
 ):                            # `FrozenPool` or `RetrainedPool`, and the SHA-256 of the weights (None where each fit trains its own)
     "The pool of one panel (released code). Raises `ValueError` for unknown names, `FileNotFoundError` when the trained weights are missing."
     check_choice('features', features, FEATURES)
     check_choice('preprocess', preprocess, ('authors', 'corrected'))
+    if len(images.classes) != 2: raise ValueError(f'a pool has two classes; these images have {len(images.classes)}: {images.classes}')
     mean = None
     if features == 'cnn_retrained': return retrained_pool(images, transform, C=C, epochs=epochs, bs=bs, seed=seed, device=device, bf16=bf16), None
     if features == 'resnet56v2':
-        net, mean, sha = load_pretrained('cifar10_resnet56v2')
+        net, mean, sha = load_pretrained(weights or 'cifar10_resnet56v2')
     else:
         net = _frozen_cnn(images, epochs, bs, seed, device, bf16) if features == 'cnn' else \
             resnet56v2(10, images.x_train.shape[1], n=1, seed=seed_for(seed, 'random network'))
