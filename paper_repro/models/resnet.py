@@ -188,7 +188,8 @@ def load_pretrained(
 )->tuple[PreActResNet, Tensor, str]: # network in inference mode, mean image, SHA-256 of the content
     "Load a trained ResNet v2, its `divide` included. Raises `FileNotFoundError` when it is not there, `ValueError` when it is damaged or not what its manifest says."
     path = Path(folder or checkout()/'data'/'weights')/f'{name}.safetensors'
-    if not path.is_file(): raise FileNotFoundError(f'trained weights {path.name} not found in {path.parent}. Run: paper_repro run train_features --profile quick')
+    if not path.is_file(): raise FileNotFoundError(f'trained weights {path.name} not found in {path.parent}. '
+                                                     f"Run: paper_repro run train_features/{name.replace('_resnet56v2', '')} --profile quick")
     manifest = path.with_suffix('.json')
     tensors, meta = load_tensors(path, json.loads(manifest.read_text(encoding='utf-8'))['sha256'] if manifest.is_file() else None)
     net = resnet56v2(**{k[4:]: int(v) for k, v in meta.items() if k.startswith('arg.')})
