@@ -14,10 +14,10 @@ from .catalogue import PAPERS, Job, catalogue
 from .status import job_state
 from ..core.files import checkout, resolve, write_bytes
 from ..core.results import read_result
-from ..core.verdicts import PROFILES
+from ..core.verdicts import PROFILES, verdict_words
 
 # %% ../../nbs/batch/92_report.ipynb #2f38de57
-_BADGE = {'reproduced': 'good', 'not reproduced': 'bad', 'not tested at this profile': 'idle', 'done': 'good', 'stale': 'warn', 'damaged': 'bad', 'failed': 'bad',
+_BADGE = {'reproduced': 'good', 'holds': 'good', 'not reproduced': 'bad', 'does not hold': 'bad', 'not reproduced (undecided)': 'warn', 'undecided': 'warn', 'not tested at this profile': 'idle', 'done': 'good', 'stale': 'warn', 'damaged': 'bad', 'failed': 'bad',
           'missing data': 'warn', 'missing weights': 'warn', 'interrupted': 'warn', 'time limit': 'warn', 'running': 'idle', 'not run': 'idle'}
 
 def esc(
@@ -87,7 +87,7 @@ def claim_html(
         if c.get('low') is not None and c.get('high') is not None: parts[-1] += f' [{c["low"]:.4g}, {c["high"]:.4g}]'
     if c.get('n') is not None: parts.append(f'n = {c["n"]}')
     parts += [str(c[k]) for k in ('test', 'detail') if c.get(k)]
-    return f'<li>{badge(c["verdict"])} <b>{esc(c["name"])}</b><span class="how">{esc("; ".join(parts))}</span></li>'
+    return f'<li>{badge(verdict_words(c))} <b>{esc(c["name"])}</b><span class="how">{esc("; ".join(parts))}</span></li>'
 
 # %% ../../nbs/batch/92_report.ipynb #887f104b
 def _rows(pairs): return '<dl class="wide">' + ''.join(f'<dt>{esc(k)}</dt><dd>{v}</dd>' for k, v in pairs if v not in (None, '')) + '</dl>'
@@ -181,7 +181,7 @@ def _verdicts(jobs, states, out_dir):
         if (j.folder(out_dir)/'result.json').is_file():
             if states[j.name, j.profile][0] == 'damaged': return badge('damaged')
             counts = {}
-            for c in read_result(j.folder(out_dir))['claims']: counts[c['verdict']] = counts.get(c['verdict'], 0) + 1
+            for w in map(verdict_words, read_result(j.folder(out_dir))['claims']): counts[w] = counts.get(w, 0) + 1
             return f'{j.profile}: ' + (' '.join(f'{n} × {badge(v)}' for v, n in sorted(counts.items())) or 'no claims')
     return badge('not run')
 

@@ -10,7 +10,7 @@ __all__ = ['SCHEMA', 'RUNNER_FILES', 'result_folder', 'hide_paths', 'figure_byte
 import contextlib, html, io, json, math, os, re, struct, tempfile, time
 from pathlib import Path
 from .files import checkout, data_root, dump_json, resolve, sha256
-from .verdicts import PROFILES, make_claim, verdict
+from .verdicts import PROFILES, make_claim, verdict, verdict_words
 
 # %% ../../nbs/core/01_results.ipynb #1a79fc0a
 SCHEMA = 1 # of result.json
@@ -237,7 +237,7 @@ class Result:
             display(self)
 
     def _rows(self):
-        return [(c['name'], c['verdict'], _numbers(c), c['test'], c['detail']) for c in self.content['claims']]
+        return [(c['name'], verdict_words(c), _numbers(c), c['test'], c['detail']) for c in self.content['claims']]
 
     def __repr__(self):
         c = self.content
