@@ -7,11 +7,13 @@ __all__ = ['Images', 'load_images']
 
 # %% ../../nbs/data/10_images.ipynb #3212f89a
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from ..core.files import data_root, tensors_sha256
+from .norb import load_norb
 from .sources import check, find
 
 # %% ../../nbs/data/10_images.ipynb #7ed5c7ca
@@ -57,15 +59,18 @@ def load_images(
     channels:int|None=None,  # 3 repeats a grey channel; None: as published
 )->Images:                   # uint8 tensors with their fingerprint
     """Load a data set in file order, as the released code of Kuchnik & Smith (2019) does. Raises `FileNotFoundError` when it is absent, `ValueError` for an unknown name, a label that
-    does not occur or occurs twice, a bad size, more training images than there are, or files that differ from the published ones."""
-    find(name, root)
-    if classes is not None and (not len(classes) or len(set(classes)) != len(classes) or not all(isinstance(c, int) for c in classes)):
+    does not occur or occurs twice, a size that is no whole number or more training images than there are, or files that differ from the published ones."""
+    folder = find(name, root)
+    if classes is not None and (not len(classes) or len(set(classes)) != len(classes) or not all(isinstance(c, int) and not isinstance(c, bool) for c in classes)):
         raise ValueError(f'classes must be different whole numbers, at least one; got {classes!r}')
-    if size is not None and size < 1: raise ValueError(f'size must be at least 1 pixel; got {size}')
-    if channels not in (None, 3): raise ValueError(f'channels must be None or 3; got {channels}')
+    for what, v in (('train_size', train_size), ('size', size)):
+        if v is not None and (not isinstance(v, Integral) or isinstance(v, bool) or v < 1): raise ValueError(f'{what} must be None or a whole number >= 1; got {v!r}')
+    if channels not in (None, 3): raise ValueError(f'channels must be None or 3; got {channels!r}')
     problems = check(name, root)
     if problems: raise ValueError('; '.join(problems))
-    parts = _digits() if name == 'digits' else _torchvision(name, data_root(root))
+    if name == 'digits': parts = _digits()
+    elif name == 'norb': parts = [*load_norb(folder, 'train'), *load_norb(folder, 'test')]
+    else: parts = _torchvision(name, data_root(root))
     labels = tuple(range(int(parts[1].max()) + 1)) if classes is None else tuple(classes)
     out = []
     for x, y in (parts[:2], parts[2:]):
@@ -76,7 +81,7 @@ def load_images(
         table[list(labels)] = torch.arange(len(labels))
         x, y = x[keep], table[y[keep]]
         if not out and train_size is not None:
-            if not 0 < train_size <= len(x): raise ValueError(f'train_size must be in 1..{len(x)} for {name} {labels}; got {train_size}')
+            if train_size > len(x): raise ValueError(f'train_size must be in 1..{len(x)} for {name} {labels}; got {train_size}')
             x, y = x[:train_size], y[:train_size]
         if size and size != x.shape[-1]:
             x = F.interpolate(x.float(), (size, size), mode='bilinear', align_corners=False).round().clamp(0, 255).to(torch.uint8)
