@@ -123,6 +123,7 @@ def result_html(
     for f in r['figures']:
         if not plain(f['png']): continue
         img = f'<img src="{base}/{quote(f["png"])}" alt="{esc(title)}: {esc(f["caption"] or f["name"])}" width="{int(f["width"])}" height="{int(f["height"])}" loading="lazy">'
+        if plain(f.get('gif', '')): img += f'<img src="{base}/{quote(f["gif"])}" alt="{esc(title)}, animated" loading="lazy">'
         out.append(f'<figure><a href="{base}/{quote(f["svg"] if plain(f["svg"]) else f["png"])}">{img}</a><figcaption>{esc(f["caption"])}</figcaption></figure>')
     if r['claims']: out.append('<ul class="claims">' + ''.join(map(claim_html, r['claims'])) + '</ul>')
     out += [table_html(folder/t['csv'], t, f'{base}/{quote(t["csv"])}') for t in r['tables'] if plain(t['csv'])]

@@ -169,13 +169,14 @@ class Result:
         fig,               # matplotlib figure
         name:str='figure', # file name without ending
         caption:str='',    # what is seen: n, profile, what the bars mean
+        gif:bytes|None=None, # the same as an animation, of `plots.animation_bytes`
     )->'Result':
         "Keep a figure as png (150 dpi) and svg. Raises `ValueError` when the name is taken."
         self._file(name, 'figure')
-        data = figure_bytes(fig)
+        data = figure_bytes(fig) | ({'gif': gif} if gif else {})
         width, height = struct.unpack('>II', data['png'][16:24])
         self.files |= {f'{name}.{k}': v for k, v in data.items()}
-        self.content['figures'].append(dict(name=name, caption=caption, png=f'{name}.png', svg=f'{name}.svg', width=width, height=height))
+        self.content['figures'].append(dict(name=name, caption=caption, width=width, height=height, **{k: f'{name}.{k}' for k in data}))
         return self
 
     def add_table(self,
