@@ -97,8 +97,14 @@ class Curves:
         label:str, # a policy's label
     )->Tensor:     # (rounds,)
         "Trapezoid area of accuracy over the budget, from 0 (no augmentation) on."
-        a = self.accuracy(label)
-        return torch.trapezoid(torch.cat([self.accuracy('none').expand(len(a), 1), a], 1), torch.tensor([0., *self.budgets]).double(), dim=1)
+        return self.area(label).mean(1) * self.n
+    def area(self,
+        label:str, # a policy's label
+    )->Tensor:     # (rounds, n_test)
+        "The same, for each test image and over n."
+        a = self.correct[label].double()
+        a = torch.cat([self.correct['none'].double().expand(len(a), 1, -1), a], 1)
+        return torch.trapezoid(a, torch.tensor([0., *self.budgets]).double()[:, None], dim=1) / self.n
     def table(self):
         "Data frame: policy, round, budget, accuracy; references have round 0."
         import pandas as pd
