@@ -52,7 +52,7 @@ def p19(rounds):
             pool = frozen_pool(images, transform, net, sha, folder=cold)
             parts[f'{transform}, features'] = round(time.perf_counter() - t, 1)
             t = time.perf_counter()
-            run_policies(pool, main_run(), rounds=5, vsv=True)
+            run_policies(pool, main_run(), rounds=5, vsv=True, folder=cold)
             parts[f'{transform}, policies'] = round(time.perf_counter() - t, 1)
     seconds = time.perf_counter() - start
     return dict(setting=dict(n=1000, transforms=3, configurations=12, rounds=5, dtype='float32'), seconds=round(seconds, 1), cpu_seconds=round(time.process_time() - cpu, 1),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import entry_points
 from pathlib import Path
 
 root = Path(__file__).parents[1]
@@ -22,7 +23,9 @@ def copy_tree(dest):
 
 def nbdev(command, where):
     "Run an nbdev command in `where`. Raises `RuntimeError` with its output when it fails."
-    done = subprocess.run([Path(sys.executable).with_name(command)], cwd=where, capture_output=True, text=True)
+    entry = next(e for e in entry_points(group='console_scripts') if e.name == command)      # no script on PATH is needed, nor taken from elsewhere
+    code = f'import sys; from {entry.module} import {entry.attr} as run; sys.argv = [{command!r}]; run()'
+    done = subprocess.run([sys.executable, '-c', code], cwd=where, capture_output=True, text=True)
     if done.returncode: raise RuntimeError(f'{command} failed:\n{done.stdout}{done.stderr}')
 
 
