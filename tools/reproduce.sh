@@ -12,7 +12,7 @@ if [ -z "${JOBS:-}" ] && [ "$PROFILE" = smoke ]; then
 fi
 paper_repro run ${ITEMS:-} --profile "$PROFILE" ${JOBS:+--jobs "$JOBS"}
 run=$?
-paper_repro report
+paper_repro report > /dev/null          # the batch has said where it is
 report=$?
 [ "$run" -ne 0 ] && exit "$run"
 exit "$report"

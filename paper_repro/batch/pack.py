@@ -9,7 +9,7 @@ __all__ = ['results_in', 'pack', 'unpack_checked', 'merge']
 import gzip, io, json, re, tarfile, tempfile
 from pathlib import Path, PurePosixPath
 from .status import lock, read_status, verify_run
-from ..core.files import atomic, checkout, data_root, dump_json, resolve, sha256, write_bytes, write_json
+from ..core.files import atomic, checkout, data_root, dump_json, resolve, sha256, write_bytes
 from ..core.results import write_together
 from ..core.verdicts import PROFILES
 

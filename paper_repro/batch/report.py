@@ -7,7 +7,7 @@ __all__ = ['CSS', 'esc', 'badge', 'format_cell', 'reported_html', 'table_html', 
            'render', 'all_states', 'build_report']
 
 # %% ../../nbs/batch/92_report.ipynb #082db068
-import csv, html, importlib.metadata, io, json, re
+import csv, html, io, re
 from pathlib import Path
 from urllib.parse import quote
 from .catalogue import PAPERS, Job, catalogue

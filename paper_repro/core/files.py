@@ -7,7 +7,7 @@ __all__ = ['checkout', 'resolve', 'data_root', 'atomic', 'write_bytes', 'dump_js
            'tensors_sha256', 'save_tensors', 'load_tensors', 'cached']
 
 # %% ../../nbs/core/00a_files.ipynb #8a2cc503
-import contextlib, hashlib, json, logging, math, os
+import contextlib, hashlib, json, logging, os
 from pathlib import Path
 
 # %% ../../nbs/core/00a_files.ipynb #fdfaeee0

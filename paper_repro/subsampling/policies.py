@@ -94,7 +94,7 @@ def extend(
     "Choose the next images of the order until each round has `budget`. Raises `ValueError` when more are chosen already or there are not so many."
     chosen = torch.as_tensor(chosen).cpu()
     have, n = chosen.sum(1, keepdim=True), chosen.shape[1]
-    if not have.max() <= budget <= n: raise ValueError(f'budget must be between {int(have.max())}, the number chosen, and {n}; got {budget}')
+    if not have.max() <= budget <= n or budget != int(budget): raise ValueError(f'budget must be a whole number between {int(have.max())}, the number chosen, and {n}; got {budget}')
     fresh = ~chosen.gather(1, order)
     take = fresh & (fresh.cumsum(1) <= budget - have)
     return chosen.scatter(1, order, chosen.gather(1, order) | take)

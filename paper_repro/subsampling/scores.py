@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from ..train.checks import check_features, check_labels, check_weights
-from ..train.logistic import CGDirection, CholeskyDirection, LogisticFit, factor, fit_logistic, newton, signed_rows
+from ..train.logistic import CGDirection, CholeskyDirection, LogisticFit, fit_logistic, newton, signed_rows
 
 # %% ../../nbs/subsampling/50_scores.ipynb #591affed
 def loss_scores(

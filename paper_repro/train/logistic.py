@@ -205,6 +205,7 @@ def fit_logistic(
     Raises `ValueError` for bad input, naming what and where, and `RuntimeError` when a gradient stays above `tol`."""
     if solver not in ('auto', 'newton-cg', 'cholesky'): raise ValueError(f"unknown solver {solver!r}; known: 'auto', 'newton-cg', 'cholesky'")
     if not tol > 0: raise ValueError(f'tol must be > 0; got {tol}')
+    if chunk is not None and not (chunk >= 1 and chunk == int(chunk)): raise ValueError(f'chunk must be a whole number >= 1; got {chunk}')
     X = check_features(X, device=device)
     y = check_labels(y, len(X), X.device)
     v = check_weights(weight, y)
@@ -228,6 +229,7 @@ def fit_logistic(
 def _check_C(C, v:Tensor)->Tensor:
     try: C = torch.as_tensor(C, device=v.device).detach().to(torch.float64)
     except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'C must be a number or a tensor of them: {e}') from e
+    if not C.numel(): raise ValueError(f'C must hold at least one number; got shape {tuple(C.shape)}')
     if not ((C > 0) & C.isfinite()).all(): raise ValueError(f'C must be finite and > 0; the smallest is {C.min().item()}, the largest {C.max().item()}')
     try: return C.expand(torch.broadcast_shapes(C.shape, v.shape[:-1])).clone()
     except RuntimeError as e: raise ValueError(f'C of shape {tuple(C.shape)} does not broadcast with the weights of batch shape {tuple(v.shape[:-1])}') from e
