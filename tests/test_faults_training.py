@@ -1,0 +1,31 @@
+"Training that diverges inside a batch (F18)."
+from paper_repro.batch.catalogue import catalogue, make_jobs
+from paper_repro.batch.run import Batch
+from paper_repro.core.files import load_tensors
+from small_checkout import make_checkout, notebook
+
+DIVERGES = '''
+import torch
+from pathlib import Path
+from paper_repro.train.loop import train
+torch.set_num_threads(1)
+gen = torch.Generator().manual_seed(0)
+x, y = torch.rand(64, 4, generator=gen), torch.arange(64) % 2
+net = torch.nn.Linear(4, 2)
+train(net, x, y, epochs=4, bs=16, schedule=lambda epoch: 1. if epoch < 2 else 1e38, seed=7, checkpoint=Path('checkpoint.safetensors'))
+save('diverges')
+'''
+
+
+def test_nan_loss_fails_the_item_with_step_and_seed_and_keeps_the_checkpoint_before(tmp_path):
+    root = make_checkout(tmp_path, diverges=notebook('diverges', DIVERGES), good=notebook('good', "save('good')"))
+    batch = Batch(make_jobs(catalogue(root), 'smoke'), root/'figures', root=root, keep_going=True, say=lambda line: None)
+    assert batch.run() == 1
+    rows = {k.split('/')[1]: r for k, r in batch.rows.items()}
+    assert (rows['diverges'].status, rows['good'].status) == ('failed', 'done')
+    assert 'loss is not finite at epoch' in rows['diverges'].reason and 'step' in rows['diverges'].reason and 'seed 7' in rows['diverges'].reason
+    assert not (root/'figures/demo/diverges/smoke/result.json').exists()
+    saved = [p for p in root.rglob('checkpoint*.safetensors')]
+    assert len(saved) == 1
+    tensors, _ = load_tensors(saved[0])
+    assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
