@@ -12,7 +12,7 @@ torch.set_num_threads(1)
 gen = torch.Generator().manual_seed(0)
 x, y = torch.rand(64, 4, generator=gen), torch.arange(64) % 2
 net = torch.nn.Linear(4, 2)
-train(net, x, y, epochs=4, bs=16, schedule=lambda epoch: 1. if epoch < 2 else 1e38, seed=7, checkpoint=Path('checkpoint.safetensors'))
+train(net, x, y, epochs=4, bs=16, schedule=lambda epoch: 1. if epoch < 2 else 1e300, seed=7, checkpoint=Path(out_dir)/'cache/checkpoint.safetensors')
 save('diverges')
 '''
 
@@ -25,7 +25,5 @@ def test_nan_loss_fails_the_item_with_step_and_seed_and_keeps_the_checkpoint_bef
     assert (rows['diverges'].status, rows['good'].status) == ('failed', 'done')
     assert 'loss is not finite at epoch' in rows['diverges'].reason and 'step' in rows['diverges'].reason and 'seed 7' in rows['diverges'].reason
     assert not (root/'figures/demo/diverges/smoke/result.json').exists()
-    saved = [p for p in root.rglob('checkpoint*.safetensors')]
-    assert len(saved) == 1
-    tensors, _ = load_tensors(saved[0])
+    tensors, _ = load_tensors(root/'figures/cache/checkpoint.safetensors')
     assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
