@@ -11,8 +11,8 @@ from paper_repro.train.loop import train
 torch.set_num_threads(1)
 gen = torch.Generator().manual_seed(0)
 x, y = torch.rand(64, 4, generator=gen), torch.arange(64) % 2
-net = torch.nn.Linear(4, 2)
-train(net, x, y, epochs=4, bs=16, schedule=lambda epoch: 1. if epoch < 2 else 1e300, seed=7, checkpoint=Path(out_dir)/'cache/checkpoint.safetensors')
+net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+train(net, x, y, epochs=4, bs=16, schedule=lambda epoch: 1. if epoch < 2 else 1e30, seed=7, checkpoint=Path(out_dir)/'cache/checkpoint.safetensors')
 save('diverges')
 '''
 
