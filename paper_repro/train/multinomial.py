@@ -317,7 +317,7 @@ def _solve(A, y, K, u, start, tol, ord, max_iter, chunk):
     first, _ = softmax_newton(A, y, mean, first, cg, tol if B == 1 else max(tol, rough), ord, max_iter)
     P = (first[0] @ A.T).softmax(0)
     cg.whiten(P, mean[0])
-    if (K - 1) * D / 128 < B and (K - 1) * D <= 2**13: cg.precondition(P, mean[0]) # it pays, and takes half a gigabyte at most
+    if (K - 1) * D / 128 < B and (K - 1) * D <= 2**13: cg.precondition(P, mean[0]) # a matrix of at most half a gigabyte
     theta = first.repeat(B, 1, 1) if start is None else start
     norm = theta.new_full((B,), torch.inf)
     for i in u.sum(1).argsort(stable=True).split(chunk or max(1, 2**21 // (n * K))): # alike problems together
