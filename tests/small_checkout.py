@@ -15,7 +15,7 @@ STANDARD = {'profile': 'smoke', 'seed': 0, 'device': 'auto', 'data_root': None, 
 # what a paper notebook does at its end, with a table of `rows` lines computed from seed and value
 SAVE = '''
 from paper_repro.core.files import dump_json, sha256
-from paper_repro.core.results import digests, result_folder, write_together
+from paper_repro.core.stored import digests, result_folder, write_together
 from paper_repro.core.verdicts import make_claim
 import random
 def save(item, value=0, rows=10, variant=None):

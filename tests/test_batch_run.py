@@ -11,7 +11,7 @@ from paper_repro.batch.catalogue import catalogue, make_jobs, select
 from paper_repro.batch.run import Batch
 from paper_repro.batch.status import read_status, verify_run
 from paper_repro.core.files import dump_json
-from paper_repro.core.results import digests
+from paper_repro.core.stored import digests
 from small_checkout import cell, contents, kernels, make_checkout, notebook, once, paper_repro
 
 NOTEBOOKS = dict(
@@ -82,7 +82,7 @@ def test_executed_notebook_names_no_folder_of_this_machine(ran):
 def test_status_holds_key_inputs_time_and_memory(ran):
     s = read_status(ran[0]/'figures/demo/good/smoke')
     assert s['status'] == 'done' and len(s['key']) == 64 and s['seconds'] > 0 and s['threads'] == 1 and s['peak_memory_mib'] > 10
-    assert s['inputs']['parameters'] == dict(profile='smoke', seed=0, value=1) and 'paper_repro.core.results' in s['inputs']['code']
+    assert s['inputs']['parameters'] == dict(profile='smoke', seed=0, value=1) and 'paper_repro.core.stored' in s['inputs']['code']
     assert verify_run(ran[0]/'figures/demo/good/smoke') == []
 
 

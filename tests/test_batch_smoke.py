@@ -12,7 +12,7 @@ from paper_repro.batch.catalogue import catalogue, make_jobs
 from paper_repro.batch.report import build_report
 from paper_repro.batch.run import Batch
 from paper_repro.batch.status import LOCK, read_status, verify_run
-from paper_repro.core.results import read_result
+from paper_repro.core.stored import read_result
 from small_checkout import once, own_kernels
 
 ITEMS = catalogue(ROOT)

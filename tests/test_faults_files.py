@@ -11,7 +11,7 @@ import pytest
 
 from paper_repro.batch.status import read_status, verify_run
 from paper_repro.core.files import write_bytes
-from paper_repro.core.results import verify_result, write_together
+from paper_repro.core.stored import verify_result, write_together
 from small_checkout import kernels, leftovers, make_checkout, notebook, paper_repro
 
 

@@ -86,7 +86,7 @@ def test_batch_killed_at_a_random_moment_resumes_to_equal_results(turn, tmp_path
 
 WRITER = {
     'write_bytes': "from paper_repro.core.files import write_bytes\nwhile True:\n for c in b'AB': write_bytes(path, bytes([c])*20_000_000)",
-    'write_together': "from paper_repro.core.results import write_together\nwhile True:\n for c in b'AB': write_together(path.parent, {path.name: bytes([c])*20_000_000, 'last': bytes([c])}, last='last')",
+    'write_together': "from paper_repro.core.stored import write_together\nwhile True:\n for c in b'AB': write_together(path.parent, {path.name: bytes([c])*20_000_000, 'last': bytes([c])}, last='last')",
     'save_tensors': "import torch\nfrom paper_repro.core.files import save_tensors\nwhile True:\n for c in (65., 66.): save_tensors(path, {'x': torch.full((5_000_000,), c)})",
 }
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from paper_repro.core.results import read_result, verify_result
+from paper_repro.core.stored import read_result, verify_result
 from small_checkout import environment, leftovers
 
 MAKE = '''

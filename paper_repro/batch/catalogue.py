@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import yaml
 from ..core.files import checkout
-from ..core.results import result_folder
+from ..core.stored import result_folder
 from ..core.verdicts import PROFILES
 
 # %% ../../nbs/batch/90_catalogue.ipynb #8330ecae

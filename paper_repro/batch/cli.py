@@ -69,7 +69,7 @@ def _data_dir(data):
 # %% ../../nbs/batch/93_cli.ipynb #164646fa
 def _versions_note(folder):
     "Where a result was made with another torch."
-    from paper_repro.core.results import read_result
+    from paper_repro.core.stored import read_result
     try:
         then, now = read_result(folder)['provenance']['versions'].get('torch'), importlib.metadata.version('torch')
         return '' if then in (None, now) else f'made with torch {then}, here is {now}'

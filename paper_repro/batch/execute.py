@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from .status import read_status
 from ..core.files import sha256, write_bytes, write_json
-from ..core.results import hide_paths, verify_result
+from ..core.stored import hide_paths, verify_result
 
 # %% ../../nbs/batch/90c_execute.ipynb #1a77009e
 def strip_outputs(

@@ -10,7 +10,7 @@ import gzip, io, json, re, tarfile, tempfile
 from pathlib import Path, PurePosixPath
 from .status import lock, read_status, verify_run
 from ..core.files import atomic, checkout, data_root, dump_json, resolve, sha256, write_bytes
-from ..core.results import write_together
+from ..core.stored import write_together
 from ..core.verdicts import PROFILES
 
 # %% ../../nbs/batch/92a_pack.ipynb #eabb71ec

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from .catalogue import PAPERS, Job, catalogue
 from .status import job_state
 from ..core.files import checkout, resolve, write_bytes
-from ..core.results import read_result
+from ..core.stored import read_result
 from ..core.verdicts import PROFILES, verdict_words
 
 # %% ../../nbs/batch/92_report.ipynb #2f38de57

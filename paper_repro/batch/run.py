@@ -14,7 +14,7 @@ from .execute import Attempt, first_line, kernel_env, run_job
 from .key import job_inputs, missing_data, missing_weights
 from .status import job_state, lock, read_status
 from ..core.files import checkout, resolve, sweep
-from ..core.results import read_result
+from ..core.stored import read_result
 
 # %% ../../nbs/batch/91_run.ipynb #9285df04
 def check_parameters(

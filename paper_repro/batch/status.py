@@ -10,7 +10,7 @@ import contextlib, fcntl, json, os, shutil, socket, tempfile, time
 from pathlib import Path
 from .key import changed_inputs, job_inputs, missing_data, missing_weights
 from ..core.files import resolve, sha256
-from ..core.results import verify_result
+from ..core.stored import verify_result
 
 # %% ../../nbs/batch/90b_status.ipynb #56a80540
 LOCK = '.paper_repro.lock'
