@@ -282,6 +282,16 @@ class KDPP:
             out.append(sample_projection(self.V, torch.from_numpy(picks[part]), gens[part], extra, torch.full((len(picks[part]),), k), self._squares))
         return torch.cat(out)
 
+    def masks(self,
+        budgets:tuple,              # sizes
+        n_samples:int=1,            # subsets of each size
+        seed:int|torch.Generator=0, # as for `sample`
+        domain:str='log',           # as for `sample`
+    )->Tensor:                      # (n_samples, len(budgets), n) bool
+        "Draw an independent subset for every size, as masks for `run_policies` (released code: subsets of different sizes are not nested). Raises `ValueError` as `sample`."
+        empty = torch.zeros(n_samples, self.n, dtype=torch.bool)
+        return torch.stack([empty.scatter(1, self.sample(k, n_samples, seed, domain), True) for k in budgets], 1)
+
     def logdet(self,
         sets, # (..., k) distinct indices
     )->Tensor: # (...)
