@@ -22,7 +22,8 @@ os.environ.update(OMP_NUM_THREADS='1', PYTHONPATH=str(root))
 import papermill
 from small_checkout import make_checkout, notebook
 
-from paper_repro.batch.catalogue import catalogue, make_jobs
+from paper_repro.batch.catalogue import catalogue
+from paper_repro.batch.jobs import make_jobs
 from paper_repro.batch.run import Batch
 from paper_repro.core.files import write_json
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from paper_repro.batch.catalogue import catalogue, make_jobs, select
+from paper_repro.batch.catalogue import catalogue, select
+from paper_repro.batch.jobs import make_jobs
 from paper_repro.batch.run import Batch
 from paper_repro.batch.status import read_status, verify_run
 from paper_repro.core.files import dump_json

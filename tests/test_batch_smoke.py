@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from conftest import ROOT
-from paper_repro.batch.catalogue import catalogue, make_jobs
+from paper_repro.batch.catalogue import catalogue
+from paper_repro.batch.jobs import make_jobs
 from paper_repro.batch.report import build_report
 from paper_repro.batch.run import Batch
 from paper_repro.batch.status import LOCK, read_status, verify_run

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from paper_repro.batch.catalogue import catalogue, make_jobs
+from paper_repro.batch.catalogue import catalogue
+from paper_repro.batch.jobs import make_jobs
 from paper_repro.batch.run import Batch
 from paper_repro.batch.status import read_status, verify_run
 from paper_repro.core.files import sha256, sweep, write_bytes

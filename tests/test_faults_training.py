@@ -1,5 +1,6 @@
 "Training that diverges inside a batch (F18)."
-from paper_repro.batch.catalogue import catalogue, make_jobs
+from paper_repro.batch.catalogue import catalogue
+from paper_repro.batch.jobs import make_jobs
 from paper_repro.batch.run import Batch
 from paper_repro.core.files import load_tensors
 from small_checkout import make_checkout, notebook

@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from paper_repro.batch.catalogue import catalogue, make_jobs
+from paper_repro.batch.catalogue import catalogue
+from paper_repro.batch.jobs import make_jobs
 from paper_repro.batch.report import build_report
 from paper_repro.batch.run import Batch
 from small_checkout import cell, make_checkout, once

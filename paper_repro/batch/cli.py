@@ -58,7 +58,8 @@ def _fail(message, code):
 
 def _jobs(names, profile, extra=None):
     "The jobs asked for; wrong names end the command."
-    from paper_repro.batch.catalogue import catalogue, make_jobs, select
+    from paper_repro.batch.catalogue import catalogue, select
+    from paper_repro.batch.jobs import make_jobs
     try: return make_jobs(select(catalogue(), names or []), profile, extra)
     except ValueError as e: _fail(e, 2)
 
@@ -83,7 +84,8 @@ def list_items(
     data:_Data = None,
 ):
     "What there is: done, stale, failed, or without its data."
-    from paper_repro.batch.catalogue import catalogue, make_jobs, select
+    from paper_repro.batch.catalogue import catalogue, select
+    from paper_repro.batch.jobs import make_jobs
     from paper_repro.batch.key import missing_data
     from paper_repro.batch.status import job_state
     _data_dir(data)
@@ -172,7 +174,8 @@ def verify(
     data:_Data = None,
 ):
     "Compare results with their digests and inputs; exit code 1 and a list where something does not match."
-    from paper_repro.batch.catalogue import catalogue, make_jobs, select
+    from paper_repro.batch.catalogue import catalogue, select
+    from paper_repro.batch.jobs import make_jobs
     from paper_repro.batch.pack import results_in
     from paper_repro.batch.status import job_state, read_status, verify_run
     _data_dir(data)

@@ -10,7 +10,8 @@ __all__ = ['CSS', 'esc', 'badge', 'format_cell', 'reported_html', 'table_html', 
 import csv, html, io, re
 from pathlib import Path
 from urllib.parse import quote
-from .catalogue import PAPERS, Job, catalogue
+from .catalogue import PAPERS, catalogue
+from .jobs import Job
 from .status import job_state
 from ..core.files import checkout, resolve, write_bytes
 from ..core.stored import read_result
@@ -246,7 +247,7 @@ def all_states(
     data:str|Path|None=None, # folder of the data sets
 )->dict:                     # (job name, profile) -> (state, reason), for every job there can be
     "Say where every job of every profile stands."
-    from paper_repro.batch.catalogue import make_jobs
+    from paper_repro.batch.jobs import make_jobs
     out_dir = resolve(out_dir)
     return {(j.name, p): job_state(j, out_dir, root, data) for p in PROFILES for j in make_jobs(items, p)}
 

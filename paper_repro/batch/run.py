@@ -9,7 +9,7 @@ __all__ = ['check_parameters', 'count_verdicts', 'Row', 'summary', 'Batch']
 import collections, contextlib, os, queue, shutil, signal, threading, time
 from dataclasses import dataclass
 from pathlib import Path
-from .catalogue import waits_for
+from .jobs import waits_for
 from .execute import Attempt, first_line, kernel_env, run_job
 from .key import job_inputs, missing_data, missing_weights
 from .status import job_state, lock, read_status
