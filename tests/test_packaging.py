@@ -309,13 +309,12 @@ def test_reproduce_passes_its_settings_on(stamped):
     code, out = stamped('reproduce', 'PROFILE=quick', 'DATA=sets', 'ITEMS=figure3 table1', 'JOBS=2')
     assert code == 0
     assert f'called: run figure3 table1 --profile quick --jobs 2 data={stamped.folder}/sets' in out
-    assert 'called: report' in out
 
 
 @needs_make
-def test_reproduce_reports_and_fails_when_an_item_failed(stamped):
+def test_reproduce_fails_when_an_item_failed(stamped):
     code, out = stamped('reproduce', RUN_STATUS='3')
-    assert code != 0 and re.search(r'called: run --profile smoke --jobs [1-4] data=\n', out) and 'called: report' in out and 'Error 3' in out
+    assert code != 0 and re.search(r'called: run --profile smoke --jobs [1-4] data=\n', out) and 'Error 3' in out
 
 
 @needs_make

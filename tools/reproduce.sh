@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the batch and writes the report, whatever became of the batch. PROFILE, DATA, ITEMS and JOBS come from the Makefile.
+# Runs the batch, which writes the report in the end, whatever became of its items. PROFILE, DATA, ITEMS and JOBS come from the Makefile.
 set -u
 if [ -n "${DATA:-}" ]; then
     PAPER_REPRO_DATA=$(cd "$DATA" 2>/dev/null && pwd) || { echo "DATA=$DATA is not a folder." >&2; exit 2; }
@@ -10,9 +10,4 @@ if [ -z "${JOBS:-}" ] && [ "$PROFILE" = smoke ]; then
     JOBS=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
     [ "$JOBS" -le 4 ] || JOBS=4
 fi
-paper_repro run ${ITEMS:-} --profile "$PROFILE" ${JOBS:+--jobs "$JOBS"}
-run=$?
-paper_repro report > /dev/null          # the batch has said where it is
-report=$?
-[ "$run" -ne 0 ] && exit "$run"
-exit "$report"
+exec paper_repro run ${ITEMS:-} --profile "$PROFILE" ${JOBS:+--jobs "$JOBS"}

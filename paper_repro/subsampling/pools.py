@@ -179,7 +179,7 @@ def frozen_pool(
         z = []
         for what in ('own', transform):               # the originals' features serve all transforms
             rows = x if what == 'own' else versions(x, transform, images.name).flatten(0, 1)
-            key = dict(rows=tensors_sha256({'rows': rows}), weights=weights_sha, dtype=str(dtype), device=str(device), net=source_sha256(type(net), extract_features),
+            key = dict(rows=tensors_sha256({'rows': rows}), weights=weights_sha, dtype=str(dtype), device=str(device), divide=getattr(net, 'divide', 1), net=source_sha256(type(net), extract_features),
                        mean=None if mean is None else tensors_sha256({'mean': mean}), torch=torch.__version__)
             z.append(cached('features', key, lambda: {'Z': extract_features(net, rows, mean, device, dtype)}, folder)['Z'])
         m = len(z[1]) // len(z[0])

@@ -247,7 +247,7 @@ def _start(init, batch, X:Tensor)->Tensor:
 
 def _solve(Z, u, start, tol, ord, solver, max_iter, chunk):
     B, (n, D) = len(u), Z.shape
-    if solver == 'auto': solver = 'cholesky' if B < 4 or D <= 32 else 'newton-cg'
+    if solver == 'auto': solver = 'cholesky' if D <= 32 or B < 4 and D <= 1024 else 'newton-cg'
     theta, norm = torch.empty_like(start), start.new_empty(B)
     for i in u.sum(1).argsort(stable=True).split(chunk or max(1, 2**21 // n)): # alike problems together
         ui, ti, ni = u[i], start[i], torch.full((len(i),), torch.inf, dtype=u.dtype, device=u.device)
