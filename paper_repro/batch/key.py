@@ -34,7 +34,8 @@ def missing_weights(
 )->dict:                     # pattern -> one sentence
     "Say which trained weights that a job reads are absent."
     folder = Path(root or checkout())/'data/weights'
-    return {w: f'{w} not found in data/weights. Run: paper_repro run {" ".join(job.item.meta.get("after") or ["the item that trains it"])} --profile {job.profile}'
+    maker = ' '.join(job.item.meta.get('after') or ['the item that trains it'])
+    return {w: f'{w} not found in data/weights. Run: paper_repro run {maker} --profile {job.profile}'
             for w in job.weights if not any(folder.glob(w))}
 
 # %% ../../nbs/batch/90b_key.ipynb #8755c149
@@ -42,7 +43,8 @@ def data_digest(
     name:str,                # name of a data set
     root:str|Path|None=None, # folder of the data sets
 )->str:                      # what the key of a job holds for it
-    "Digest the published checksums of a data set, or, when its files differ from them, what differs. An absent data set counts as the published one."
+    """Digest the published checksums of a data set, or, when its files differ from them, what differs.
+    An absent data set counts as the published one."""
     if name in _EMBEDDED: return 'embedded'
     from paper_repro.data.sources import DATASETS, check, find
     if name not in DATASETS: return 'unknown'
@@ -50,7 +52,8 @@ def data_digest(
     try: folder = find(name, root)
     except FileNotFoundError: return published
     if folder is None: return 'embedded'
-    stamp = sha256([published, *([f, (folder/f).stat().st_size, (folder/f).stat().st_mtime_ns] for f in sorted(DATASETS[name]['files']))])
+    stats = [(f, (folder/f).stat()) for f in sorted(DATASETS[name]['files'])]
+    stamp = sha256([published, *([f, s.st_size, s.st_mtime_ns] for f, s in stats)])
     memory = data_root(root)/'cache'/f'checked-{name}.json'
     try: known = json.loads(memory.read_text(encoding='utf-8'))
     except (OSError, ValueError): known = {}
@@ -70,8 +73,10 @@ def job_inputs(
     root = Path(root or checkout())
     library = root/'paper_repro'
     if not library.is_dir(): library = Path(importlib.util.find_spec('paper_repro').origin).parent
-    weights = {p.name: sha256(p) for pattern in job.weights for p in sorted((root/'data/weights').glob(pattern)) if p.is_file()}
-    return dict(code=code_digests(job.item.code, library), parameters=job.parameters, weights=weights, data={n: data_digest(n, data) for n in job.data})
+    weights = {p.name: sha256(p) for pattern in job.weights
+               for p in sorted((root/'data/weights').glob(pattern)) if p.is_file()}
+    return dict(code=code_digests(job.item.code, library), parameters=job.parameters, weights=weights,
+                data={n: data_digest(n, data) for n in job.data})
 
 # %% ../../nbs/batch/90b_key.ipynb #0f445530
 def changed_inputs(
