@@ -30,9 +30,11 @@ def lock_owner(
 
 # %% ../../nbs/batch/90c_status.ipynb #acafc7b2
 def _clear(tmp):
-    "End the kernels of a dead runner, known by the connection file below `tmp` on their command line, and remove the folder."
+    """End the kernels of a dead runner, known by the connection file below `tmp` on their command line, and remove
+    the folder."""
     import psutil
-    if not tmp or not Path(tmp).name.startswith('pr-') or str(Path(tmp).parent) not in (tempfile.gettempdir(), '/tmp'): return
+    if not tmp or not Path(tmp).name.startswith('pr-'): return
+    if str(Path(tmp).parent) not in (tempfile.gettempdir(), '/tmp'): return
     for p in psutil.process_iter(['cmdline']):
         if any(a.startswith(f'{tmp}/') for a in p.info['cmdline'] or []):
             with contextlib.suppress(psutil.Error): p.kill()
@@ -54,18 +56,23 @@ def lock(
         except OSError:
             o = lock_owner(out_dir) or dict(pid='?', host='?', since='?')
             f.close()
-            raise RuntimeError(f'another run works on {out_dir} (process {o["pid"]} on {o["host"]}, since {o["since"]}): wait for it, or give another --out-dir') from None
-        if path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat()): break # else its last holder removed it meanwhile
+            raise RuntimeError(f'another run works on {out_dir} (process {o["pid"]} on {o["host"]}, since '
+                               f'{o["since"]}): wait for it, or give another --out-dir') from None
+        same = path.exists() and os.path.samestat(os.fstat(f.fileno()), path.stat())
+        if same: break # else its last holder removed it meanwhile
         f.close()
     with f:
         f.seek(0)
         with contextlib.suppress(ValueError): _clear(json.load(f).get('tmp')) # left by a runner that was killed
         base = tempfile.gettempdir()
-        tmp = tempfile.mkdtemp(prefix='pr-', dir=base if len(base.encode()) < 60 else '/tmp') # names of sockets end at about 107 bytes
+        base = base if len(base.encode()) < 60 else '/tmp' # names of sockets end at about 107 bytes
+        tmp = tempfile.mkdtemp(prefix='pr-', dir=base)
         try:
             try:
                 f.truncate(0)
-                os.write(f.fileno(), json.dumps(dict(pid=os.getpid(), host=socket.gethostname(), since=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()), tmp=tmp)).encode())
+                owner = dict(pid=os.getpid(), host=socket.gethostname(), tmp=tmp,
+                             since=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()))
+                os.write(f.fileno(), json.dumps(owner).encode())
             except OSError as e: raise OSError(e.errno, f'cannot write results to {out_dir}: {e.strerror}') from e
             yield Path(tmp)
         finally:
@@ -91,8 +98,10 @@ def verify_run(
     if status['status'] != 'done': return out + [f'run.json says {status["status"]}']
     for name, want in (status.get('files') or {}).items():
         if not (folder/name).is_file(): out.append(f'{name} is missing')
-        elif sha256(folder/name) != want: out.append(f'{name} was changed after the run, by hand or by running the notebook without the batch runner')
-    if status.get('key') != sha256(status.get('inputs') or {}): out.append('run.json was changed: its key is not that of its inputs')
+        elif sha256(folder/name) != want:
+            out.append(f'{name} was changed after the run, by hand or by running the notebook without the batch runner')
+    if status.get('key') != sha256(status.get('inputs') or {}):
+        out.append('run.json was changed: its key is not that of its inputs')
     return out
 
 # %% ../../nbs/batch/90c_status.ipynb #0a65c703
@@ -103,8 +112,8 @@ def job_state(
     data:str|Path|None=None, # folder of the data sets
     inputs:dict|None=None,   # of `job_inputs`, where they are known
 )->tuple[str, str]:          # state and reason
-    """Say where a job stands: `done`, `stale` (inputs changed), `damaged` (files are not as written), `failed`, `interrupted`, `time limit`,
-    `running`, `missing data`, `missing weights` or `not run`."""
+    """Say where a job stands: `done`, `stale` (inputs changed), `damaged` (files are not as written), `failed`,
+    `interrupted`, `time limit`, `running`, `missing data`, `missing weights` or `not run`."""
     folder = job.folder(out_dir)
     status = read_status(folder)
     if not status:
@@ -113,7 +122,8 @@ def job_state(
         missing = missing_weights(job, root)
         if missing: return 'missing weights', '; '.join(missing.values())
         return ('stale', 'made without the batch runner') if (folder/'result.json').exists() else ('not run', '')
-    if status['status'] == 'running': return ('running', '') if lock_owner(resolve(out_dir)) else ('interrupted', 'its run was killed')
+    if status['status'] == 'running':
+        return ('running', '') if lock_owner(resolve(out_dir)) else ('interrupted', 'its run was killed')
     if status['status'] != 'done': return status['status'], status.get('error') or ''
     problems = verify_run(folder)
     if problems: return 'damaged', '; '.join(problems)
@@ -121,5 +131,6 @@ def job_state(
     return ('stale', f'changed: {", ".join(changed)}') if changed else ('done', '')
 
 # %% ../../nbs/batch/90c_status.ipynb #c3914bc5
-EXIT = {0: 'all is done or up to date', 1: 'something failed, is missing, differs or cannot be written', 2: 'wrong usage',
-        3: 'stopped by --max-minutes; the same command goes on from there', 130: 'interrupted (Ctrl-C)', 143: 'terminated (SIGTERM)'}
+EXIT = {0: 'all is done or up to date', 1: 'something failed, is missing, differs or cannot be written',
+        2: 'wrong usage', 3: 'stopped by --max-minutes; the same command goes on from there',
+        130: 'interrupted (Ctrl-C)', 143: 'terminated (SIGTERM)'}
