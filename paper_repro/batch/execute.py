@@ -58,7 +58,9 @@ class Attempt:
         "Note the kernel's peak memory; interrupt it when it is to stop, and kill it when it does not."
         if not self.pid: return
         with contextlib.suppress(OSError, StopIteration):
-            with open(f'/proc/{self.pid}/status', encoding='utf-8') as f: self.peak_mib = max(self.peak_mib, int(next(l for l in f if l.startswith('VmHWM')).split()[1]) >> 10)
+            with open(f'/proc/{self.pid}/status', encoding='utf-8') as f:
+                peak = next(l for l in f if l.startswith('VmHWM'))
+            self.peak_mib = max(self.peak_mib, int(peak.split()[1]) >> 10)
         if not self.stop: return
         if not self.stopped: self.stopped = time.monotonic()
         waited = time.monotonic() - self.stopped
@@ -93,12 +95,15 @@ def first_line(
 
 # %% ../../nbs/batch/90d_execute.ipynb #3bae11db
 def _kernel_manager(env, attempt, log):
-    "A kernel manager class whose kernels are this Python in `env`, write their own messages to `log`, and tell `attempt` their process."
+    """A kernel manager class whose kernels are this Python in `env`, write their own messages to `log`, and tell
+    `attempt` their process."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
     class Kernels(AsyncKernelManager):
         @property
-        def kernel_spec(self): return KernelSpec(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='python3', language='python')
+        def kernel_spec(self):
+            return KernelSpec(argv=[sys.executable, '-m', 'ipykernel_launcher', '-f', '{connection_file}'],
+                              display_name='python3', language='python')
         async def start_kernel(self, **kwargs):
             if attempt.stop: raise RuntimeError('stopped before its kernel started')
             await super().start_kernel(**{**kwargs, 'env': env, 'stdout': log, 'stderr': log})
@@ -108,7 +113,8 @@ def _kernel_manager(env, attempt, log):
 _import_lock = threading.Lock()
 
 def _papermill():
-    "Import papermill. jsonschema, below it, builds a grammar of internationalised addresses on import (1.2 s of CPU) where a package for that is there; no notebook needs it."
+    """Import papermill. jsonschema, below it, builds a grammar of internationalised addresses on import (1.2 s of CPU)
+    where a package for that is there; no notebook needs it."""
     with _import_lock:
         absent = sys.modules.get('rfc3987_syntax', ...) is ...
         if absent: sys.modules['rfc3987_syntax'] = None
@@ -132,13 +138,16 @@ def execute(
     job, place = attempt.job, tmp/str(attempt.number)
     place.mkdir()
     source, result = place/'in.ipynb', place/'out.ipynb'
-    source.write_text(json.dumps(strip_outputs(json.loads(job.item.path.read_text(encoding='utf-8')))), encoding='utf-8')
-    given = {k: v for k, v in job.parameters.items() if k == 'profile' or v != job.item.parameters[k]} | {k: v for k, v in job.extra.items() if k == 'device'}
+    plain = strip_outputs(json.loads(job.item.path.read_text(encoding='utf-8')))
+    source.write_text(json.dumps(plain), encoding='utf-8')
+    parameters = {k: v for k, v in job.parameters.items() if k == 'profile' or v != job.item.parameters[k]}
+    parameters |= {k: v for k, v in job.extra.items() if k == 'device'} | {'out_dir': str(out_dir)}
     error = None
     try:
         papermill.execute_notebook(
-            str(source), str(result), parameters={**given, 'out_dir': str(out_dir)}, kernel_name='python3', progress_bar=False, start_timeout=180,
-            stdout_file=log, stderr_file=log, resources={'metadata': {'path': str(root)}}, kernel_manager_class=_kernel_manager(env, attempt, log),
+            str(source), str(result), parameters=parameters, kernel_name='python3', progress_bar=False,
+            start_timeout=180, stdout_file=log, stderr_file=log, resources={'metadata': {'path': str(root)}},
+            kernel_manager_class=_kernel_manager(env, attempt, log),
             config=Config({'KernelManager': {'transport': 'ipc', 'connection_file': str(place/'k.json')}}))
     except papermill.PapermillExecutionError as e:
         error = f'{e.ename}: {next(iter(str(e.evalue).splitlines()), "")} (cell {e.cell_index})'
@@ -166,26 +175,38 @@ def run_job(
     inputs:dict,     # of `job_inputs`
     data:str|Path|None=None, # folder of the data sets
 )->dict:             # content of its run.json
-    "Run a job and leave result, executed notebook and status in its folder. Raises `OSError` when the status cannot be written."
+    """Run a job and leave result, executed notebook and status in its folder.
+    Raises `OSError` when the status cannot be written."""
     folder, job = attempt.job.folder(out_dir), attempt.job
     former, before = read_status(folder), _stamp(folder/'result.json')
-    status = dict(schema=1, paper=job.item.paper, item=job.item.item, variant=job.variant, profile=job.profile, status='running', key=sha256(inputs), inputs=inputs, started=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
-                  seconds=None, usual_seconds=former.get('usual_seconds'), error=None, threads=int(env['OMP_NUM_THREADS']) if env.get('OMP_NUM_THREADS', '').isdigit() else None, files={})
+    status = dict(schema=1, paper=job.item.paper, item=job.item.item, variant=job.variant, profile=job.profile,
+                  status='running', key=sha256(inputs), inputs=inputs, files={}, error=None, seconds=None,
+                  usual_seconds=former.get('usual_seconds'),
+                  started=time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+                  threads=int(env['OMP_NUM_THREADS']) if env.get('OMP_NUM_THREADS', '').isdigit() else None)
     attempt.started = time.monotonic()
     write_json(folder/'run.json', status)
-    with open(folder/'run.log', 'w', encoding='utf-8') as log: nb, error = execute(attempt, root, out_dir, tmp, env, log)
+    with open(folder/'run.log', 'w', encoding='utf-8') as log:
+        nb, error = execute(attempt, root, out_dir, tmp, env, log)
     if not error:
-        if _stamp(folder/'result.json') in (None, before): error = f'the notebook ended without saving a result at {job.name}/{job.profile}'
+        if _stamp(folder/'result.json') in (None, before):
+            error = f'the notebook ended without saving a result at {job.name}/{job.profile}'
         else: error = '; '.join(verify_result(folder)) or None
-    places = {root: '.', out_dir: 'figures', tmp: '$TMPDIR', **({Path(data).absolute(): '$PAPER_REPRO_DATA'} if data else {})}
-    status |= dict(seconds=round(time.monotonic() - attempt.started, 3), peak_memory_mib=attempt.peak_mib or None, error=error and hide_paths(error, places),
+    places = {root: '.', out_dir: 'figures', tmp: '$TMPDIR'}
+    if data: places[Path(data).absolute()] = '$PAPER_REPRO_DATA'
+    status |= dict(seconds=round(time.monotonic() - attempt.started, 3), peak_memory_mib=attempt.peak_mib or None,
+                   error=error and hide_paths(error, places),
                    status='done' if not error else attempt.stop if attempt.stop else 'failed')
     if attempt.stop and error: status['error'] = None
     name = 'failed.ipynb' if error else 'notebook.ipynb'
-    if nb and not attempt.stop: write_bytes(folder/name, (json.dumps(tidy(nb, places), indent=1, sort_keys=True, ensure_ascii=False) + '\n').encode())
+    if nb and not attempt.stop:
+        text = json.dumps(tidy(nb, places), indent=1, sort_keys=True, ensure_ascii=False) + '\n'
+        write_bytes(folder/name, text.encode())
     if not error:
         for p in ('failed.ipynb', 'run.log'): (folder/p).unlink(missing_ok=True)
         if not nb: status |= dict(status='failed', error='papermill left no executed notebook')
-        else: status |= dict(files={n: sha256(folder/n) for n in ('notebook.ipynb', 'result.json')}, usual_seconds=status['seconds'])
+        else:
+            status |= dict(files={n: sha256(folder/n) for n in ('notebook.ipynb', 'result.json')},
+                           usual_seconds=status['seconds'])
     write_json(folder/'run.json', status)
     return status
