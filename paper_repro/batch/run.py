@@ -21,14 +21,17 @@ def check_parameters(
     jobs:list,  # what `make_jobs` returns
     extra:dict, # parameters given by hand
 ):
-    "Raise `ValueError` for a parameter that one of the notebooks does not have, that has its own option or that its variant sets, before any work."
+    """Raise `ValueError` for a parameter that one of the notebooks does not have, that has its own option or that its
+    variant sets, before any work."""
     own = {'profile': '--profile', 'out_dir': '--out-dir', 'data_root': '--data'}
     for k in extra:
         if k in own: raise ValueError(f'parameter {k!r} is set by {own[k]}')
         for j in jobs:
             if k not in j.item.parameters:
-                raise ValueError(f'{j.item.name} has no parameter {k!r}; it has {", ".join(p for p in j.item.parameters if p not in own)}')
-            if k in ((j.item.meta.get('variants') or {}).get(j.variant) or {}): raise ValueError(f'parameter {k!r} is what makes the variant {j.name}; choose another variant')
+                known = ', '.join(p for p in j.item.parameters if p not in own)
+                raise ValueError(f'{j.item.name} has no parameter {k!r}; it has {known}')
+            if k in ((j.item.meta.get('variants') or {}).get(j.variant) or {}):
+                raise ValueError(f'parameter {k!r} is what makes the variant {j.name}; choose another variant')
 
 # %% ../../nbs/batch/91_run.ipynb #f8a03068
 def count_verdicts(
@@ -43,7 +46,7 @@ def count_verdicts(
 class Row:
     "What became of a job."
     job:object
-    status:str         # done | up to date | failed | interrupted | time limit | missing data | missing weights | not started
+    status:str         # done | up to date | failed | interrupted | time limit | missing data, weights | not started
     seconds:float|None = None
     reason:str = ''
     verdicts:dict|None = None # verdict -> count
@@ -56,8 +59,10 @@ def summary(
     short = {'reproduced': 'reproduced', 'not reproduced': 'NOT reproduced', 'not tested at this profile': 'not tested'}
     cells = [('item', 'variant', 'profile', 'status', 'claims', 'seconds')]
     for r in rows:
-        claims = ', '.join(f'{n} {short.get(k, k)}' for k, n in sorted((r.verdicts or {}).items(), key=lambda kv: list(short).index(kv[0]) if kv[0] in short else 9))
-        cells.append((r.job.item.name, r.job.variant or '-', r.job.profile, r.status, claims or '-', '-' if r.seconds is None else f'{r.seconds:.1f}'))
+        counts = sorted((r.verdicts or {}).items(), key=lambda kv: list(short).index(kv[0]) if kv[0] in short else 9)
+        claims = ', '.join(f'{n} {short.get(k, k)}' for k, n in counts)
+        cells.append((r.job.item.name, r.job.variant or '-', r.job.profile, r.status, claims or '-',
+                      '-' if r.seconds is None else f'{r.seconds:.1f}'))
     wide = [max(len(c[i]) for c in cells) for i in range(6)]
     line = lambda c: '  '.join([*(x.ljust(w) for x, w in zip(c[:5], wide)), c[5].rjust(wide[5])]).rstrip()
     return '\n'.join([line(cells[0]), '-'*(sum(wide) + 10), *map(line, cells[1:])])
@@ -77,22 +82,27 @@ class Batch:
         say=print,                  # takes one line an event
     ):
         if workers < 1: raise ValueError(f'--jobs must be at least 1, got {workers}')
-        if max_minutes is not None and not max_minutes > 0: raise ValueError(f'--max-minutes must be positive, got {max_minutes}')
+        if max_minutes is not None and not max_minutes > 0:
+            raise ValueError(f'--max-minutes must be positive, got {max_minutes}')
         self.jobs, self.out_dir, self.root = list(jobs), resolve(out_dir), Path(root or checkout())
         self.data, self.workers, self.keep_going, self.force, self.say = data, workers, keep_going, force, say
         self.limit = None if max_minutes is None else 60*max_minutes
-        self.rows, self.running, self.signal, self.failed, self.out_of_time, self.started_any = {}, {}, None, False, False, False
+        self.rows, self.running, self.signal = {}, {}, None
+        self.failed = self.out_of_time = self.started_any = False
         self.events = queue.SimpleQueue()
 
     def run(self)->int: # exit code, see `EXIT` in `paper_repro.batch.status`
-        "Run the batch. Raises `RuntimeError` when another runner works on the folder, `OSError` when it cannot be written."
+        """Run the batch. Raises `RuntimeError` when another runner works on the folder, `OSError` when it cannot be
+        written."""
         for j in self.jobs: check_parameters([j], j.extra)
         with lock(self.out_dir) as tmp, self._signals():
             self.tmp, self.start = tmp, time.monotonic()
-            for d in (self.out_dir, self.root/'data/weights', Path(kernel_env(tmp, data=self.data).get('PAPER_REPRO_DATA') or self.root/'data')/'cache'):
+            data = Path(kernel_env(tmp, data=self.data).get('PAPER_REPRO_DATA') or self.root/'data')
+            for d in (self.out_dir, self.root/'data/weights', data/'cache'):
                 if d.is_dir(): sweep(d)
             cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-            self.env = kernel_env(tmp, None if os.environ.get('OMP_NUM_THREADS') else max(1, cores // self.workers), self.data)
+            threads = None if os.environ.get('OMP_NUM_THREADS') else max(1, cores // self.workers)
+            self.env = kernel_env(tmp, threads, self.data)
             while len(self.rows) < len(self.jobs):
                 self._start_some()
                 if not self.running: break
@@ -109,17 +119,22 @@ class Batch:
         return 3 if self.out_of_time else 1 if 'not started' in states else 0
 
     def _row(self, job, status, seconds=None, reason=''):
-        self.rows[job.name] = Row(job, status, seconds, reason, count_verdicts(job.folder(self.out_dir)) if status in ('done', 'up to date') else None)
+        verdicts = count_verdicts(job.folder(self.out_dir)) if status in ('done', 'up to date') else None
+        self.rows[job.name] = Row(job, status, seconds, reason, verdicts)
         n = len(self.rows)
-        self.say(f'[{n}/{len(self.jobs)}] {job.name} {job.profile}: {status}' + (f' in {seconds:.1f} s' if seconds else '') + (f': {reason}' if reason else ''))
+        self.say(f'[{n}/{len(self.jobs)}] {job.name} {job.profile}: {status}' +
+                 (f' in {seconds:.1f} s' if seconds else '') + (f': {reason}' if reason else ''))
 
     def _ready(self):
-        "The next job whose predecessors are through; those whose predecessor failed are struck off. One without its data or weights holds nobody up: who needs what it makes finds that missing."
+        """The next job whose predecessors are through; those whose predecessor failed are struck off. One without its
+        data or weights holds nobody up: who needs what it makes finds that missing."""
         through = 'done', 'up to date', 'missing data', 'missing weights'
         for j in self.jobs:
             if j.name in self.rows or j.name in self.running: continue
-            before = [w for w in waits_for(j, self.jobs) if w.name not in self.rows or self.rows[w.name].status not in through]
-            if bad := [w.name for w in before if w.name in self.rows]: self._row(j, 'not started', reason=f'{bad[0]} comes first and is {self.rows[bad[0]].status}')
+            before = [w for w in waits_for(j, self.jobs)
+                      if w.name not in self.rows or self.rows[w.name].status not in through]
+            if bad := [w.name for w in before if w.name in self.rows]:
+                self._row(j, 'not started', reason=f'{bad[0]} comes first and is {self.rows[bad[0]].status}')
             elif not before: return j
 
     def _start_some(self):
@@ -143,7 +158,8 @@ class Batch:
             self._start(job, inputs)
 
     def _fits(self, job):
-        "Is there time for the job? One that needs more than a whole run gets it from the start, and goes on from its checkpoint the next time."
+        """Is there time for the job? One that needs more than a whole run gets it from the start, and goes on from its
+        checkpoint the next time."""
         if self.limit is None: return True
         left = self.limit - (time.monotonic() - self.start)
         needs = read_status(job.folder(self.out_dir)).get('usual_seconds') or job.cost or 0
@@ -155,8 +171,10 @@ class Batch:
         self.started_any = True
         self.say(f'{job.name} {job.profile}: started')
         def work():
-            try: self.events.put((attempt, run_job(attempt, self.root, self.out_dir, self.tmp, self.env, inputs, self.data)))
-            except BaseException as e: self.events.put((attempt, dict(status='failed', error=str(e) if isinstance(e, OSError) else first_line(e))))
+            try: status = run_job(attempt, self.root, self.out_dir, self.tmp, self.env, inputs, self.data)
+            except BaseException as e:
+                status = dict(status='failed', error=str(e) if isinstance(e, OSError) else first_line(e))
+            self.events.put((attempt, status))
         threading.Thread(target=work, name=job.name, daemon=True).start()
 
     def _watch(self):
@@ -176,7 +194,8 @@ class Batch:
         reason = status.get('error') or ''
         if status['status'] == 'failed':
             self.failed = True
-            if (attempt.job.folder(self.out_dir)/'failed.ipynb').exists(): reason += f' (see {self._short(attempt.job.folder(self.out_dir)/"failed.ipynb")})'
+            seen = attempt.job.folder(self.out_dir)/'failed.ipynb'
+            if seen.exists(): reason += f' (see {self._short(seen)})'
         self._row(attempt.job, status['status'], status.get('seconds'), reason)
 
     def _short(self, path):
@@ -192,7 +211,9 @@ class Batch:
         def note(number, frame):
             if self.signal:
                 for a in self.running.values(): a.stopped = time.monotonic() - 60 # no more patience: killed
-            else: self.say(f'{signal.Signals(number).name}: stopping the running notebooks; the same command goes on from there')
+            else:
+                self.say(f'{signal.Signals(number).name}: stopping the running notebooks; '
+                         'the same command goes on from there')
             self.signal = self.signal or number
         former = {k: signal.signal(k, note) for k in kinds}
         try: yield
