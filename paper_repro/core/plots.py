@@ -16,7 +16,9 @@ PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#F
 _METHODS = {                                        # colour, marker
     'uniform': ('#56B4E9', 'o'), 'influence': ('#0072B2', 's'), 'loss': ('#E69F00', '^'),
     'downweight': ('#CC79A7', 'v'), 'update': ('#000000', 'D'), 'update + downweight': ('#882255', 'P'),
-    'train': ('#0072B2', 'o'), 'test': ('#D55E00', 's'), 'none': ('#D55E00', ''), 'full': ('#009E73', ''), 'corrected': ('#000000', 's'), 'inverse': ('#999999', 'x'), 'best policy': ('#882255', '*'),
+    'train': ('#0072B2', 'o'), 'test': ('#D55E00', 's'), 'none': ('#D55E00', ''), 'full': ('#009E73', ''), 'corrected': ('#000000', 's'),
+    'inverse': ('#999999', 'x'), 'best policy': ('#882255', '*'), 'margin': ('#44AA99', 'D'), 'inverse margin': ('#AA4499', 'v'),
+    'k-DPP': ('#CC6677', 'v'), 'influence k-DPP': ('#332288', 'P'),
 }
 
 def method_style(
