@@ -21,7 +21,9 @@ def results_in(
     out = {p.parent for name in ('result.json', 'run.json') for p in Path(out_dir).rglob(name)}
     return sorted(p for p in out if p.name in PROFILES and 3 <= len(p.relative_to(out_dir).parts) <= 4)
 
-def _places(out_dir, root, data): return {'figures': resolve(out_dir), 'cache': data_root(data)/'cache', 'weights': Path(root or checkout())/'data/weights'}
+def _places(out_dir, root, data):
+    return {'figures': resolve(out_dir), 'cache': data_root(data)/'cache',
+            'weights': Path(root or checkout())/'data/weights'}
 
 def pack(
     path:str|Path,      # the tar to write; a name that ends in .gz or .tgz is compressed
@@ -31,19 +33,25 @@ def pack(
     root:str|Path|None=None, # the checkout
     data:str|Path|None=None, # folder of the data sets
 )->list[str]:           # the names packed
-    "Write finished results, and caches or weights asked for, into one file. Raises `ValueError` when a result is not as it was written or a pattern finds nothing."
+    """Write finished results, and caches or weights asked for, into one file.
+    Raises `ValueError` when a result is not as it was written or a pattern finds nothing."""
     places, files = _places(out_dir, root, data), {}
     for f in map(Path, folders):
-        if problems := verify_run(f): raise ValueError(f'{f.relative_to(places["figures"])} is not packed: {"; ".join(problems)}')
-        files |= {f'figures/{p.relative_to(places["figures"]).as_posix()}': p for p in sorted(f.iterdir()) if p.is_file() and not p.name.endswith('.part')}
+        if problems := verify_run(f):
+            raise ValueError(f'{f.relative_to(places["figures"])} is not packed: {"; ".join(problems)}')
+        files |= {f'figures/{p.relative_to(places["figures"]).as_posix()}': p
+                  for p in sorted(f.iterdir()) if p.is_file() and not p.name.endswith('.part')}
     for pattern in cache:
         kind, _, rest = pattern.partition('/')
-        if kind not in ('cache', 'weights') or not rest: raise ValueError(f'pattern {pattern!r} must start with cache/ or weights/')
-        hits = {f'{kind}/{p.relative_to(places[kind]).as_posix()}': p for p in sorted(places[kind].glob(rest)) if p.suffix in ('.safetensors', '.json')}
+        if kind not in ('cache', 'weights') or not rest:
+            raise ValueError(f'pattern {pattern!r} must start with cache/ or weights/')
+        hits = {f'{kind}/{p.relative_to(places[kind]).as_posix()}': p
+                for p in sorted(places[kind].glob(rest)) if p.suffix in ('.safetensors', '.json')}
         if not hits: raise ValueError(f'pattern {pattern!r} finds no .safetensors or .json file')
         files |= hits
     if not files: raise ValueError('nothing to pack: no finished result was asked for')
-    manifest = dump_json(dict(schema=1, files={n: dict(sha256=sha256(p), bytes=p.stat().st_size) for n, p in files.items()})).encode()
+    listed = {n: dict(sha256=sha256(p), bytes=p.stat().st_size) for n, p in files.items()}
+    manifest = dump_json(dict(schema=1, files=listed)).encode()
     with atomic(path) as tmp, open(tmp, 'wb') as f:
         out = gzip.GzipFile('', 'wb', fileobj=f, mtime=0) if str(path).endswith(('.gz', '.tgz')) else f
         with tarfile.open(fileobj=out, mode='w') as tar:
@@ -57,35 +65,49 @@ def pack(
     return list(files)
 
 # %% ../../nbs/batch/92a_pack.ipynb #89d6ce45
-_NAME = re.compile(rf'figures(/[\w.+-]+){{2,3}}/({"|".join(PROFILES)})/[\w+-][\w.+-]*|(cache|weights)(/[\w+-][\w.+-]*)+\.(safetensors|json)', re.A)
+_NAME = re.compile(rf'figures(/[\w.+-]+){{2,3}}/({"|".join(PROFILES)})/[\w+-][\w.+-]*'
+                   r'|(cache|weights)(/[\w+-][\w.+-]*)+\.(safetensors|json)', re.A)
 
 def unpack_checked(
     path:str|Path,   # a file of `pack`
     folder:str|Path, # where to unpack
     max_bytes:int=8<<30, # of all files together
 )->dict:             # name -> path, every digest compared
-    "Unpack into `folder` and compare with the list. Raises `ValueError` for anything unexpected; then nothing outside `folder` was written."
+    """Unpack into `folder` and compare with the list.
+    Raises `ValueError` for anything unexpected; then nothing outside `folder` was written."""
     folder, out = Path(folder), {}
     try:
         with tarfile.open(path, 'r:*') as tar:
             first = tar.next()
-            if first is None or first.name != 'manifest.json' or not first.isreg() or first.size > 16 << 20: raise ValueError('it does not start with a list of its files')
+            if first is None or first.name != 'manifest.json' or not first.isreg() or first.size > 16 << 20:
+                raise ValueError('it does not start with a list of its files')
             listed = json.load(tar.extractfile(first))['files']
             for name, want in listed.items():
-                if not _NAME.fullmatch(name) or '..' in PurePosixPath(name).parts: raise ValueError(f'it lists {name!r}, which is no place for a result')
-                if not (isinstance(want['bytes'], int) and want['bytes'] >= 0 and isinstance(want['sha256'], str)): raise ValueError(f'its list has no size and digest for {name}')
-            if (total := sum(w['bytes'] for w in listed.values())) > max_bytes: raise ValueError(f'it holds {total} bytes, more than {max_bytes}')
+                if not _NAME.fullmatch(name) or '..' in PurePosixPath(name).parts:
+                    raise ValueError(f'it lists {name!r}, which is no place for a result')
+                if not (isinstance(want['bytes'], int) and want['bytes'] >= 0 and isinstance(want['sha256'], str)):
+                    raise ValueError(f'its list has no size and digest for {name}')
+            if (total := sum(w['bytes'] for w in listed.values())) > max_bytes:
+                raise ValueError(f'it holds {total} bytes, more than {max_bytes}')
             while m := tar.next():
-                if m.name not in listed or m.name in out: raise ValueError(f'{m.name!r} is not on its list, or twice in it')
-                if m.type not in (tarfile.REGTYPE, tarfile.AREGTYPE): raise ValueError(f'{m.name!r} is not a regular file')
-                if m.size != listed[m.name]['bytes']: raise ValueError(f'{m.name} has {m.size} bytes, its list says {listed[m.name]["bytes"]}')
+                if m.name not in listed or m.name in out:
+                    raise ValueError(f'{m.name!r} is not on its list, or twice in it')
+                if m.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                    raise ValueError(f'{m.name!r} is not a regular file')
+                want = listed[m.name]
+                if m.size != want['bytes']:
+                    raise ValueError(f'{m.name} has {m.size} bytes, its list says {want["bytes"]}')
                 tar.extract(m, folder, filter='data')
                 out[m.name] = folder/m.name
-                if (d := sha256(out[m.name])) != listed[m.name]['sha256']: raise ValueError(f'{m.name} has SHA-256 {d}, its list says {listed[m.name]["sha256"]}')
+                if (d := sha256(out[m.name])) != want['sha256']:
+                    raise ValueError(f'{m.name} has SHA-256 {d}, its list says {want["sha256"]}')
     except FileNotFoundError: raise
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, KeyError, TypeError, AttributeError, json.JSONDecodeError) as e: raise ValueError(f'{path} is damaged or not a packed result: {e}') from e
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, json.JSONDecodeError,
+            KeyError, TypeError, AttributeError) as e:
+        raise ValueError(f'{path} is damaged or not a packed result: {e}') from e
     except ValueError as e: raise ValueError(f'{path} refused: {e}') from e
-    if lacking := sorted(set(listed) - set(out)): raise ValueError(f'{path} is cut short: {lacking[0]} and {len(lacking) - 1} others are missing')
+    if lacking := sorted(set(listed) - set(out)):
+        raise ValueError(f'{path} is cut short: {lacking[0]} and {len(lacking) - 1} others are missing')
     return out
 
 # %% ../../nbs/batch/92a_pack.ipynb #217862a8
@@ -106,19 +128,24 @@ def merge(
     data:str|Path|None=None, # folder of the data sets
     max_bytes:int=8<<30,     # of all files together
 )->dict:                # name -> 'placed' | 'already there' | 'kept: ...'
-    """Bring packed results home. What is there and differs is kept unless `force`; what is damaged or unfinished is replaced.
-    Raises `ValueError` when the file is not as packed; then nothing was placed. Raises `RuntimeError` while a batch runs there."""
+    """Bring packed results home. What is there and differs is kept unless `force`; what is damaged or unfinished is
+    replaced. Raises `ValueError` when the file is not as packed; then nothing was placed. Raises `RuntimeError` while
+    a batch runs there."""
     places, out = _places(out_dir, root, data), {}
     with lock(places['figures']), tempfile.TemporaryDirectory(prefix='.merge-', dir=places['figures']) as tmp:
         files = unpack_checked(path, tmp, max_bytes)
         results = sorted({p.parent for n, p in files.items() if n.startswith('figures/')})
         for r in results:
-            if problems := verify_run(r): raise ValueError(f'{path} refused: {r.relative_to(tmp)}: {"; ".join(problems)}')
+            if problems := verify_run(r):
+                raise ValueError(f'{path} refused: {r.relative_to(tmp)}: {"; ".join(problems)}')
         for r in results:
-            name, dst = r.relative_to(Path(tmp)/'figures').as_posix(), places['figures']/r.relative_to(Path(tmp)/'figures')
+            name = r.relative_to(Path(tmp)/'figures').as_posix()
+            dst = places['figures']/name
             sound = dst.is_dir() and not verify_run(dst)
             if sound and sha256(dst/'result.json') == sha256(r/'result.json'): out[name] = 'already there'
-            elif sound and not force: out[name] = f'kept: another finished result is there, of {read_status(dst).get("started")}; --force replaces it'
+            elif sound and not force:
+                started = read_status(dst).get('started')
+                out[name] = f'kept: another finished result is there, of {started}; --force replaces it'
             else:
                 _place_result(r, dst)
                 out[name] = 'placed'
