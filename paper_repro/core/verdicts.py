@@ -39,8 +39,9 @@ def make_claim(
     undecided:bool=False,      # of a claim that does not hold: the interval leaves it open
     tolerance:float|None=None, # of an identity: the largest deviation allowed
 )->dict:                # as stored in result.json
-    """Check a claim and return it with its verdict. An identity with an estimate holds where it is within the tolerance.
-    Raises `ValueError` when a claim that holds lacks estimate or interval, a number is not finite, or `holds` contradicts the tolerance."""
+    """Check a claim and return it with its verdict. An identity with an estimate holds where that is within the
+    tolerance. Raises `ValueError` when a claim that holds lacks estimate or interval, a number is not finite, or
+    `holds` contradicts the tolerance."""
     if name.startswith('ours: '): kind = 'ours'
     _known('kind of claim', kind, ('claim', 'identity', 'ours'))
     if holds is not None:
@@ -50,27 +51,36 @@ def make_claim(
     numbers = dict(estimate=estimate, low=low, high=high, tolerance=tolerance)
     numbers = {k: None if v is None else float(v) for k, v in numbers.items()}
     for k, v in numbers.items():
-        if v is not None and not math.isfinite(v): raise ValueError(f'claim {name!r}: {k} is {v}; a claim needs finite numbers')
+        if v is not None and not math.isfinite(v):
+            raise ValueError(f'claim {name!r}: {k} is {v}; a claim needs finite numbers')
     est, lo, hi, tol = numbers.values()
     if lo is not None and hi is not None and lo > hi: raise ValueError(f'claim {name!r}: low {lo} is above high {hi}')
     if kind == 'identity':
         if tol is None: raise ValueError(f'claim {name!r}: an identity needs a tolerance')
         within = None if est is None else abs(est) <= tol
         if holds is not None and within is not None and holds != within:
-            raise ValueError(f'claim {name!r}: holds={holds}, but the deviation {est} against the tolerance {tol} says {within}')
-        if holds and est is None: raise ValueError(f'claim {name!r}: an identity that holds needs an estimate, its largest deviation')
+            raise ValueError(f'claim {name!r}: holds={holds}, but the deviation {est} against the tolerance {tol} '
+                             f'says {within}')
+        if holds and est is None:
+            raise ValueError(f'claim {name!r}: an identity that holds needs an estimate, its largest deviation')
         holds = within if holds is None else holds
-        if holds is not None: detail = f'{"holds" if holds else "fails"} within {tol:g}' + (f'; {detail}' if detail else '')
-    elif holds and None in (est, lo, hi): raise ValueError(f'claim {name!r} cannot be `reproduced` without estimate, low and high')
-    if undecided and holds is not False: raise ValueError(f'claim {name!r}: undecided is for claims that do not hold; holds is {holds}')
-    return dict(name=name, kind=kind, holds=holds, undecided=bool(undecided), verdict=verdict(holds, profile), n=None if n is None else int(n), test=test, detail=detail, **numbers)
+        if holds is not None:
+            detail = f'{"holds" if holds else "fails"} within {tol:g}' + (f'; {detail}' if detail else '')
+    elif holds and None in (est, lo, hi):
+        raise ValueError(f'claim {name!r} cannot be `reproduced` without estimate, low and high')
+    if undecided and holds is not False:
+        raise ValueError(f'claim {name!r}: undecided is for claims that do not hold; holds is {holds}')
+    return dict(name=name, kind=kind, holds=holds, undecided=bool(undecided), verdict=verdict(holds, profile),
+                n=None if n is None else int(n), test=test, detail=detail, **numbers)
 
 # %% ../../nbs/core/01a_verdicts.ipynb #0c5b5421
 def verdict_words(
     claim:dict, # of `make_claim`
 )->str:         # for a reader
-    "Say the verdict on a claim: `reproduced`, `not reproduced`, `not reproduced (undecided)`; for our own claims and identities `holds`, `does not hold`, `undecided`."
+    """Say the verdict on a claim: `reproduced`, `not reproduced`, `not reproduced (undecided)`; for our own claims and
+    identities `holds`, `does not hold`, `undecided`."""
     if claim['kind'] == 'identity' and claim['holds'] is not None: return 'holds' if claim['holds'] else 'does not hold'
     if claim['verdict'] == VERDICTS[2]: return claim['verdict']
-    if claim['kind'] == 'ours': return 'holds' if claim['holds'] else 'undecided' if claim.get('undecided') else 'does not hold'
+    if claim['kind'] == 'ours':
+        return 'holds' if claim['holds'] else 'undecided' if claim.get('undecided') else 'does not hold'
     return claim['verdict'] + (' (undecided)' if claim.get('undecided') else '')
