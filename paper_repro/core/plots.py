@@ -16,8 +16,9 @@ PALETTE = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#F
 _METHODS = {                                        # colour, marker
     'uniform': ('#56B4E9', 'o'), 'influence': ('#0072B2', 's'), 'loss': ('#E69F00', '^'),
     'downweight': ('#CC79A7', 'v'), 'update': ('#000000', 'D'), 'update + downweight': ('#882255', 'P'),
-    'train': ('#0072B2', 'o'), 'test': ('#D55E00', 's'), 'none': ('#D55E00', ''), 'full': ('#009E73', ''), 'corrected': ('#000000', 's'),
-    'inverse': ('#999999', 'x'), 'best policy': ('#882255', '*'), 'margin': ('#44AA99', 'D'), 'inverse margin': ('#AA4499', 'v'),
+    'train': ('#0072B2', 'o'), 'test': ('#D55E00', 's'), 'none': ('#D55E00', ''), 'full': ('#009E73', ''),
+    'corrected': ('#000000', 's'), 'inverse': ('#999999', 'x'), 'best policy': ('#882255', '*'),
+    'margin': ('#44AA99', 'D'), 'inverse margin': ('#AA4499', 'v'),
     'k-DPP': ('#CC6677', 'v'), 'influence k-DPP': ('#332288', 'P'),
 }
 
@@ -37,9 +38,12 @@ def style():
     "Context in which figures have the style of this library; matplotlib's settings come back afterwards."
     import matplotlib as mpl
     from cycler import cycler
-    with mpl.rc_context({'axes.prop_cycle': cycler(color=PALETTE), 'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True,
-                         'grid.alpha': .25, 'font.size': 9, 'legend.frameon': False, 'legend.fontsize': 8, 'lines.markersize': 4,
-                         'figure.dpi': 110, 'savefig.dpi': 150, 'savefig.bbox': 'tight', 'svg.hashsalt': 'paper_repro', 'svg.fonttype': 'none'}): yield
+    with mpl.rc_context({
+            'axes.prop_cycle': cycler(color=PALETTE), 'axes.spines.top': False, 'axes.spines.right': False,
+            'axes.grid': True, 'grid.alpha': .25, 'font.size': 9, 'legend.frameon': False, 'legend.fontsize': 8,
+            'lines.markersize': 4, 'figure.dpi': 110, 'savefig.dpi': 150, 'savefig.bbox': 'tight',
+            'svg.hashsalt': 'paper_repro', 'svg.fonttype': 'none'}):
+        yield
 
 def figure(
     rows:int=1,          # rows of axes
@@ -95,7 +99,8 @@ def legend_right(
     axes = list(getattr(axes, 'flat', [axes]))
     found = {}
     for ax in axes: found |= {l: h for h, l in zip(*ax.get_legend_handles_labels()) if l not in found}
-    return axes[-1].legend(found.values(), found, loc='center left', bbox_to_anchor=(1, .5), frameon=False, fontsize=8, **kwargs)
+    return axes[-1].legend(found.values(), found, loc='center left', bbox_to_anchor=(1, .5), frameon=False, fontsize=8,
+                           **kwargs)
 
 def plot_level(
     y:float,        # height
@@ -108,7 +113,8 @@ def plot_level(
     "Draw a horizontal reference line."
     import matplotlib.pyplot as plt
     ax = ax or plt.gca()
-    ax.axhline(y, color=method_style(method)['color'] if method in _METHODS else method, ls=ls, lw=1.2, label=label, **kwargs)
+    color = method_style(method)['color'] if method in _METHODS else method
+    ax.axhline(y, color=color, ls=ls, lw=1.2, label=label, **kwargs)
     return ax
 
 # %% ../../nbs/core/02_plots.ipynb #926bd032
@@ -138,7 +144,8 @@ def animation_bytes(
     "Make an animation of images; the same images give the same bytes."
     import io
     from PIL import Image
-    a = frames.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).repeat_interleave(scale, 1).repeat_interleave(scale, 2).contiguous().numpy()
+    a = frames.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+    a = a.repeat_interleave(scale, 1).repeat_interleave(scale, 2).contiguous().numpy()
     pictures, out = [Image.fromarray(f) for f in a], io.BytesIO()
     pictures[0].save(out, 'GIF', save_all=True, append_images=pictures[1:], duration=ms, loop=0)
     return out.getvalue()
