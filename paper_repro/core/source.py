@@ -31,24 +31,30 @@ def _imports(tree, module):
             for a in n.names:
                 if a.name.split('.')[0] == 'paper_repro': out[a.asname or a.name.split('.')[-1]] = (a.name, None)
         elif isinstance(n, ast.ImportFrom):
-            base = '.'.join(module.split('.')[:-n.level] + ([n.module] if n.module else [])) if n.level else n.module or ''
+            parts = module.split('.')[:-n.level] + ([n.module] if n.module else [])
+            base = '.'.join(parts) if n.level else n.module or ''
             if base.split('.')[0] == 'paper_repro': out |= {a.asname or a.name: (base, a.name) for a in n.names}
     return out
 
-def _used(node): return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+def _used(node):
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return names | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
 
 class _Module:
-    "A module of the library taken apart: `units` name -> [(first line, text, names used)]; under '' what always counts."
+    """A module of the library taken apart: `units` name -> [(first line, text, names used)]; under '' what always
+    counts."""
     def __init__(self, name, text):
         code = strip_comments(text)
         tree, lines = ast.parse(code), code.splitlines()
         for n in ast.walk(tree):
             if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(n, clean=False) is not None:
                 doc = n.body[0]
-                if not lines[doc.lineno-1][:doc.col_offset].strip(): lines[doc.lineno-1:doc.end_lineno] = [''] * (doc.end_lineno - doc.lineno + 1)
+                if not lines[doc.lineno-1][:doc.col_offset].strip():
+                    lines[doc.lineno-1:doc.end_lineno] = [''] * (doc.end_lineno - doc.lineno + 1)
         self.name, self.units, self.imports = name, {}, _imports(tree, name)
         for n in tree.body:
-            if isinstance(n, (ast.Import, ast.ImportFrom)) or isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant): continue
+            if isinstance(n, (ast.Import, ast.ImportFrom)): continue
+            if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant): continue
             first = min([n.lineno, *(d.lineno for d in getattr(n, 'decorator_list', []))])
             targets = n.targets if isinstance(n, ast.Assign) else [n.target] if isinstance(n, ast.AnnAssign) else []
             names = [n.name] if hasattr(n, 'name') else [t.id for t in targets if isinstance(t, ast.Name)]
@@ -94,7 +100,8 @@ def code_digests(
                 if (k in used or not k) and k not in mine:
                     mine.add(k)
                     used |= set().union(*(u[2] for u in units))
-            if {'globals', 'getattr', 'import_module'} & set().union(*(u[2] for k in mine for u in m.units[k])): used |= set(m.units)
+            reads = set().union(*(u[2] for k in mine for u in m.units[k]))
+            if {'globals', 'getattr', 'import_module'} & reads: used |= set(m.units)
         grown = size != (len(used), len(modules), sum(map(len, taken.values())))
     out = {'notebook': sha256([strip_comments(c).split('\n') for c in code])}
     for m in modules.values():
@@ -110,5 +117,6 @@ def source_sha256(
     "SHA-256 over the code of functions and classes and all they reach in this library."
     import paper_repro
     ours = [o.__module__.split('.')[0] == 'paper_repro' for o in objects]
-    code = [f'from {o.__module__} import {o.__name__}\n{o.__name__}' if own else textwrap.dedent(inspect.getsource(o)) for o, own in zip(objects, ours)]
+    code = [f'from {o.__module__} import {o.__name__}\n{o.__name__}' if own else textwrap.dedent(inspect.getsource(o))
+            for o, own in zip(objects, ours)]
     return sha256(code_digests(tuple(code), Path(paper_repro.__file__).parent))
