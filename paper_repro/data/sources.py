@@ -14,41 +14,62 @@ from ..core.files import atomic, data_root
 def _norb():
     base, out = 'https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/', dict(files={}, sizes={}, urls={})
     for name, md5, size, packed, sha in (
-        ('5x46789x9x18x6x2x96x96-training-dat', '8138a0902307b32dfa0025a36dfa45ec', 447_897_624, 131_896_188, '5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873'),
-        ('5x46789x9x18x6x2x96x96-training-cat', 'fd5120d3f770ad57ebe620eb61a0b633', 97_220, 348, '2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa'),
-        ('5x46789x9x18x6x2x96x96-training-info', '19faee774120001fc7e17980d6960451', 388_820, 71_052, 'de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32'),
-        ('5x01235x9x18x6x2x96x96-testing-dat', 'e9920b7f7b2869a8f1a12e945b2c166c', 447_897_624, 130_799_817, 'cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474'),
-        ('5x01235x9x18x6x2x96x96-testing-cat', 'fd5120d3f770ad57ebe620eb61a0b633', 97_220, 347, 'ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff'),
-        ('5x01235x9x18x6x2x96x96-testing-info', '7c5b871cc69dcadec1bf6a18141f5edc', 388_820, 10_428, '16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2')):
+        ('5x46789x9x18x6x2x96x96-training-dat', '8138a0902307b32dfa0025a36dfa45ec', 447_897_624, 131_896_188,
+         '5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873'),
+        ('5x46789x9x18x6x2x96x96-training-cat', 'fd5120d3f770ad57ebe620eb61a0b633', 97_220, 348,
+         '2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa'),
+        ('5x46789x9x18x6x2x96x96-training-info', '19faee774120001fc7e17980d6960451', 388_820, 71_052,
+         'de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32'),
+        ('5x01235x9x18x6x2x96x96-testing-dat', 'e9920b7f7b2869a8f1a12e945b2c166c', 447_897_624, 130_799_817,
+         'cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474'),
+        ('5x01235x9x18x6x2x96x96-testing-cat', 'fd5120d3f770ad57ebe620eb61a0b633', 97_220, 347,
+         'ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff'),
+        ('5x01235x9x18x6x2x96x96-testing-info', '7c5b871cc69dcadec1bf6a18141f5edc', 388_820, 10_428,
+         '16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2')):
         out['files'][f'smallnorb-{name}.mat'], out['sizes'][f'smallnorb-{name}.mat'] = md5, size
         out['urls'][f'{base}smallnorb-{name}.mat.gz'] = packed, f'sha256:{sha}'
     return out
 
 DATASETS = {
-    'digits': dict(description='handwritten digits 8x8, 1797 images (UCI, inside scikit-learn)', embedded=True, folder=None, files={}, sizes={}, urls={}),
-    'mnist': dict(description='handwritten digits 28x28, 60,000 + 10,000 (LeCun, Cortes, Burges)', embedded=False, folder='MNIST/raw', files={
-        'train-images-idx3-ubyte': '6bbc9ace898e44ae57da46a324031adb', 'train-labels-idx1-ubyte': 'a25bea736e30d166cdddb491f175f624',
-        't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea', 't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637'},
-        sizes={'train-images-idx3-ubyte': 47_040_016, 'train-labels-idx1-ubyte': 60_008, 't10k-images-idx3-ubyte': 7_840_016, 't10k-labels-idx1-ubyte': 10_008},
+    'digits': dict(
+        description='handwritten digits 8x8, 1797 images (UCI, inside scikit-learn)', embedded=True, folder=None,
+        files={}, sizes={}, urls={}),
+    'mnist': dict(
+        description='handwritten digits 28x28, 60,000 + 10,000 (LeCun, Cortes, Burges)', embedded=False,
+        folder='MNIST/raw', files={
+            'train-images-idx3-ubyte': '6bbc9ace898e44ae57da46a324031adb',
+            'train-labels-idx1-ubyte': 'a25bea736e30d166cdddb491f175f624',
+            't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea',
+            't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637'},
+        sizes={'train-images-idx3-ubyte': 47_040_016, 'train-labels-idx1-ubyte': 60_008,
+               't10k-images-idx3-ubyte': 7_840_016, 't10k-labels-idx1-ubyte': 10_008},
         urls={f'https://ossci-datasets.s3.amazonaws.com/mnist/{f}.gz': (size, f'md5:{md5}') for f, size, md5 in (
-            ('train-images-idx3-ubyte', 9_912_422, 'f68b3c2dcbeaaa9fbdd348bbdeb94873'), ('train-labels-idx1-ubyte', 28_881, 'd53e105ee54ea40749a09fcbcd1e9432'),
-            ('t10k-images-idx3-ubyte', 1_648_877, '9fb629c4189551a2d022fa330f9573f3'), ('t10k-labels-idx1-ubyte', 4_542, 'ec29112dd5afa0611ce80d1b7f02629c'))}),
-    'cifar10': dict(description='ten classes 32x32x3, 50,000 + 10,000 (Krizhevsky 2009)', embedded=False, folder='cifar-10-batches-py', files={
-        'data_batch_1': 'c99cafc152244af753f735de768cd75f', 'data_batch_2': 'd4bba439e000b95fd0a9bffe97cbabec',
-        'data_batch_3': '54ebc095f3ab1f0389bbae665268c751', 'data_batch_4': '634d18415352ddfa80567beed471001a',
-        'data_batch_5': '482c414d41f54cd18b22e5b47cb7c3cb', 'test_batch': '40351d587109b95175f43aff81a1287e',
-        'batches.meta': '5ff9c542aee3614f3951f8cda6e48888'},
-        sizes={'data_batch_1': 31_035_704, 'data_batch_2': 31_035_320, 'data_batch_3': 31_035_999, 'data_batch_4': 31_035_696, 'data_batch_5': 31_035_623,
-               'test_batch': 31_035_526, 'batches.meta': 158},
-        urls={'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz': (170_498_071, 'md5:c58f30108f718f92721af3b95e74349a')}),
-    'norb': dict(description='small NORB, five classes of toys 96x96, 24,300 + 24,300 (LeCun, Huang, Bottou 2004)', embedded=False, folder='smallnorb', **_norb()),
+            ('train-images-idx3-ubyte', 9_912_422, 'f68b3c2dcbeaaa9fbdd348bbdeb94873'),
+            ('train-labels-idx1-ubyte', 28_881, 'd53e105ee54ea40749a09fcbcd1e9432'),
+            ('t10k-images-idx3-ubyte', 1_648_877, '9fb629c4189551a2d022fa330f9573f3'),
+            ('t10k-labels-idx1-ubyte', 4_542, 'ec29112dd5afa0611ce80d1b7f02629c'))}),
+    'cifar10': dict(
+        description='ten classes 32x32x3, 50,000 + 10,000 (Krizhevsky 2009)', embedded=False,
+        folder='cifar-10-batches-py', files={
+            'data_batch_1': 'c99cafc152244af753f735de768cd75f', 'data_batch_2': 'd4bba439e000b95fd0a9bffe97cbabec',
+            'data_batch_3': '54ebc095f3ab1f0389bbae665268c751', 'data_batch_4': '634d18415352ddfa80567beed471001a',
+            'data_batch_5': '482c414d41f54cd18b22e5b47cb7c3cb', 'test_batch': '40351d587109b95175f43aff81a1287e',
+            'batches.meta': '5ff9c542aee3614f3951f8cda6e48888'},
+        sizes={'data_batch_1': 31_035_704, 'data_batch_2': 31_035_320, 'data_batch_3': 31_035_999,
+               'data_batch_4': 31_035_696, 'data_batch_5': 31_035_623, 'test_batch': 31_035_526, 'batches.meta': 158},
+        urls={'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz':
+              (170_498_071, 'md5:c58f30108f718f92721af3b95e74349a')}),
+    'norb': dict(
+        description='small NORB, five classes of toys 96x96, 24,300 + 24,300 (LeCun, Huang, Bottou 2004)',
+        embedded=False, folder='smallnorb', **_norb()),
 }
 
 def _known(name):
     if name not in DATASETS:
         import difflib
         near = difflib.get_close_matches(str(name), DATASETS, 1)
-        raise ValueError(f'unknown data set {name!r}; known: {", ".join(DATASETS)}' + (f'; did you mean {near[0]!r}?' if near else ''))
+        hint = f'; did you mean {near[0]!r}?' if near else ''
+        raise ValueError(f'unknown data set {name!r}; known: {", ".join(DATASETS)}{hint}')
     return DATASETS[name]
 
 # %% ../../nbs/data/09_sources.ipynb #5aea8653
@@ -56,13 +77,15 @@ def find(
     name:str,                # a key of `DATASETS`
     root:str|Path|None=None, # folder of the data sets; None: `data_root()`
 )->Path|None:                # folder that holds its files; None where the data set is embedded
-    "Return the folder of a data set. Raises `ValueError` for an unknown name, `FileNotFoundError` naming what is missing and how to fetch it."
+    """Return the folder of a data set.
+    Raises `ValueError` for an unknown name, `FileNotFoundError` naming what is missing and how to fetch it."""
     info, root = _known(name), data_root(root)
     if info['embedded']: return None
     missing = [f for f in info['files'] if not (root/info['folder']/f).is_file()]
     if missing:
-        raise FileNotFoundError(f'{name} not found in {root} (looked for {info["folder"]}/, {len(missing)} of {len(info["files"])} files '
-                                f'missing, first {missing[0]}). Run: paper_repro data fetch {name}')
+        raise FileNotFoundError(
+            f'{name} not found in {root} (looked for {info["folder"]}/, {len(missing)} of {len(info["files"])} files '
+            f'missing, first {missing[0]}). Run: paper_repro data fetch {name}')
     return root/info['folder']
 
 def _md5(path):
@@ -75,7 +98,8 @@ def check(
     "Compare a data set's files with the publisher's MD5 sums. Raises `ValueError` for an unknown name."
     try: folder = find(name, root)
     except FileNotFoundError as e: return [str(e)]
-    return [f'{name}: MD5 of {f} is {got}, published {want}' for f, want in DATASETS[name]['files'].items() if (got := _md5(folder/f)) != want]
+    return [f'{name}: MD5 of {f} is {got}, published {want}'
+            for f, want in DATASETS[name]['files'].items() if (got := _md5(folder/f)) != want]
 
 # %% ../../nbs/data/09_sources.ipynb #ae4dbb9f
 def _downloader(
@@ -84,13 +108,15 @@ def _downloader(
     wait:float=2.,    # seconds before the second attempt, twice that before the third
     timeout:float=60, # seconds without a byte
 ):                    # function (url, path, _) as pooch calls it
-    "Download over https into `path`. Raises `OSError` naming the URL, and expected and received size where they differ."
+    """Download over https into `path`.
+    Raises `OSError` naming the URL, and expected and received size where they differ."""
     def once(url, path):
         import requests
         with requests.Session() as session:
             del session.adapters['http://']                    # a redirect to http ends in an error
             got = 0
-            with session.get(url, stream=True, timeout=timeout, headers={'Accept-Encoding': 'identity'}) as r, open(path, 'wb') as f:
+            plain = {'Accept-Encoding': 'identity'}
+            with session.get(url, stream=True, timeout=timeout, headers=plain) as r, open(path, 'wb') as f:
                 r.raise_for_status()
                 for chunk in r.raw.stream(2**20, decode_content=False):
                     got += len(chunk)
@@ -106,7 +132,8 @@ def _downloader(
             except requests.HTTPError as e:
                 if e.response.status_code < 500: raise OSError(f'{url}: {e}') from e
                 problem = str(e)
-            except requests.exceptions.InvalidSchema as e: raise OSError(f'{url} leads to something that is not https: {e}') from e
+            except requests.exceptions.InvalidSchema as e:
+                raise OSError(f'{url} leads to something that is not https: {e}') from e
             except (requests.RequestException, urllib3.exceptions.HTTPError) as e: problem = f'{type(e).__name__}: {e}'
         got = Path(path).stat().st_size if Path(path).exists() else 0
         raise OSError(f'{url}: expected {size} bytes, received {got}, after {tries} attempts ({problem})')
@@ -119,7 +146,8 @@ def _place(src, path, size, md5):
     with atomic(path) as tmp, open(tmp, 'wb') as dst:
         while True:
             try: chunk = src.read(min(2**20, left + 1))
-            except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as e: raise ValueError(f'{path.name} cannot be unpacked: {e}') from e
+            except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as e:
+                raise ValueError(f'{path.name} cannot be unpacked: {e}') from e
             if not chunk: break
             left -= len(chunk)
             if left < 0: raise ValueError(f'{path.name} unpacks to more than its published {size} bytes; not kept')
@@ -133,39 +161,47 @@ def _members(tar, name, folder):
     sizes, out, total = DATASETS[name]['sizes'], {}, 0
     for m in tar:
         if m.name.startswith(('/', '\\')): raise ValueError(f'member {m.name!r} has an absolute path')
-        tarfile.data_filter(m, folder)                         # raises for paths and links that lead outside, and for devices
+        tarfile.data_filter(m, folder) # raises for paths and links that lead outside, and for devices
         if not (m.isfile() or m.isdir()): raise ValueError(f'member {m.name!r} is a link or a special file')
         f, total = Path(m.name).name, total + m.size
-        if f in sizes and m.size != sizes[f]: raise ValueError(f'member {m.name!r} has {m.size} bytes, published {sizes[f]}')
-        if total > sum(sizes.values()) + 2**20: raise ValueError(f'its members hold more than the published {sum(sizes.values())} bytes')
+        if f in sizes and m.size != sizes[f]:
+            raise ValueError(f'member {m.name!r} has {m.size} bytes, published {sizes[f]}')
+        if total > sum(sizes.values()) + 2**20:
+            raise ValueError(f'its members hold more than the published {sum(sizes.values())} bytes')
         if f in sizes and m.isfile(): out[f] = m
     return out
 
 def _install(path, name, folder):
-    "Place what a downloaded and verified file holds below `folder`. Raises `ValueError` when that is not what was published."
+    """Place what a downloaded and verified file holds below `folder`.
+    Raises `ValueError` when that is not what was published."""
     info = DATASETS[name]
     if not path.name.endswith('.tar.gz'):
-        with gzip.open(path) as src: return _place(src, folder/path.stem, info['sizes'][path.stem], info['files'][path.stem])
+        with gzip.open(path) as src:
+            return _place(src, folder/path.stem, info['sizes'][path.stem], info['files'][path.stem])
     try:
         with tarfile.open(path) as tar:
-            for f, m in _members(tar, name, folder).items(): _place(tar.extractfile(m), folder/f, info['sizes'][f], info['files'][f])
-    except (tarfile.TarError, ValueError, EOFError, zlib.error, gzip.BadGzipFile) as e: raise ValueError(f'{path.name} refused: {e}') from e
+            for f, m in _members(tar, name, folder).items():
+                _place(tar.extractfile(m), folder/f, info['sizes'][f], info['files'][f])
+    except (tarfile.TarError, ValueError, EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise ValueError(f'{path.name} refused: {e}') from e
 
 def _archive(url, size, digest, root, folder):
     "The published file, verified: one that lies in the data folder, else downloaded."
     import pooch
     fname = url.rsplit('/', 1)[1]
-    here = next((p for p in (folder, root, root/'downloads') if (p/fname).is_file() and pooch.file_hash(p/fname, digest.split(':')[0]) == digest.split(':')[1]), None)
-    if here: return here/fname
+    kind, published = digest.split(':')
+    for place in (folder, root, root/'downloads'):
+        if (place/fname).is_file() and pooch.file_hash(place/fname, kind) == published: return place/fname
     if not url.startswith('https://'): raise ValueError(f'{url} is not https')
-    return Path(pooch.retrieve(url, known_hash=digest, path=root/'downloads', fname=fname, downloader=_downloader(size)))
+    return Path(pooch.retrieve(url, known_hash=digest, path=root/'downloads', fname=fname,
+                               downloader=_downloader(size)))
 
 def fetch(
     name:str,                # a key of `DATASETS`
     root:str|Path|None=None, # folder of the data sets
 )->Path|None:                # folder that now holds its files
-    """Download what is missing of a data set. Raises `ValueError` for an unknown name, or when a download or what it holds differs from what was published (nothing of it is kept),
-    `OSError` when the download fails."""
+    """Download what is missing of a data set. Raises `ValueError` for an unknown name, or when a download or what it
+    holds differs from what was published (nothing of it is kept), `OSError` when the download fails."""
     info = _known(name)
     if info['embedded'] or not check(name, root): return find(name, root)
     root = data_root(root)
