@@ -20,6 +20,7 @@ _METHODS = {                                        # colour, marker
     'corrected': ('#000000', 's'), 'inverse': ('#999999', 'x'), 'best policy': ('#882255', '*'),
     'margin': ('#44AA99', 'D'), 'inverse margin': ('#AA4499', 'v'),
     'k-DPP': ('#CC6677', 'v'), 'influence k-DPP': ('#332288', 'P'),
+    'exact': ('#999933', 'X'), 'clusters': ('#117733', 'P'), 'dpp': ('#CC6677', 'v'), 'influence_dpp': ('#332288', 'P'),
 }
 
 def method_style(
