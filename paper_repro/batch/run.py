@@ -15,6 +15,7 @@ from .key import job_inputs, missing_data, missing_weights
 from .status import job_state, lock, read_status
 from ..core.files import checkout, resolve, sweep
 from ..core.stored import read_result
+from ..core.verdicts import verdict_words
 
 # %% ../../nbs/batch/91_run.ipynb #9285df04
 def check_parameters(
@@ -38,7 +39,7 @@ def count_verdicts(
     folder:str|Path, # folder of one result
 )->dict|None:        # verdict -> count; None without a result
     "Count the verdicts of a result."
-    try: return dict(collections.Counter(c['verdict'] for c in read_result(folder)['claims']))
+    try: return dict(collections.Counter(map(verdict_words, read_result(folder)['claims'])))
     except (OSError, ValueError, KeyError, TypeError): return None
 
 # %% ../../nbs/batch/91_run.ipynb #31cba7fa
@@ -56,7 +57,8 @@ def summary(
     rows:list, # of `Row`
 )->str:        # one line a job, aligned
     "Return the table that ends a batch."
-    short = {'reproduced': 'reproduced', 'not reproduced': 'NOT reproduced', 'not tested at this profile': 'not tested'}
+    short = {'reproduced': 'reproduced', 'not reproduced': 'NOT reproduced', 'not reproduced (undecided)': 'undecided',
+             'holds': 'hold', 'does not hold': 'do not hold', 'undecided': 'open', 'not tested at this profile': 'not tested'}
     cells = [('item', 'variant', 'profile', 'status', 'claims', 'seconds')]
     for r in rows:
         counts = sorted((r.verdicts or {}).items(), key=lambda kv: list(short).index(kv[0]) if kv[0] in short else 9)
