@@ -19,7 +19,8 @@ def loss_scores(
     X,               # (n, d) rows
     y,               # (n,) labels
 )->Tensor:           # (..., n), >= 0
-    "Return the log loss of every row under every model (Kuchnik & Smith 2019). Raises `ValueError` for rows that do not fit the model."
+    """Return the log loss of every row under every model (Kuchnik & Smith 2019).
+    Raises `ValueError` for rows that do not fit the model."""
     return -F.logsigmoid(fit.margins(X, y))
 
 # %% ../../nbs/subsampling/50_scores.ipynb #3a565114
@@ -37,8 +38,10 @@ def _triangle(
     if info == 0 and pivot.isfinite().all() and pivot.min() > 1e-4: return L.T
     scale = A.abs().max().clamp_min(1e-150)
     if damp < 1e-2:
-        warnings.warn(f'the Hessian is singular to working precision; solved by QR with the damping {damp:.3g} on the weights', stacklevel=4)
-    ridge[-1] = (1e-14 * scale) ** 2 # the intercept has no damping of its own; far below rounding of anything that is not 0
+        warnings.warn(f'the Hessian is singular to working precision; solved by QR with the damping {damp:.3g} '
+                      'on the weights', stacklevel=4)
+    # the intercept has no damping of its own; far below rounding of anything that is not 0
+    ridge[-1] = (1e-14 * scale) ** 2
     return torch.linalg.qr(torch.cat([A, ridge.sqrt().diag()]), mode='r')[1]
 
 class _Curvature:
@@ -50,7 +53,8 @@ class _Curvature:
         self.c = 2 * eps * self.w[:, None]
         used = u > 0
         A = self.root(self.rows(X if used.all() else X[used]))
-        self.R = _triangle(A if kind == 'authors' else (C * u[used]).sqrt()[:, None] * A, 2 * eps if kind == 'authors' else 1.)
+        if kind == 'authors': self.R = _triangle(A, 2 * eps)
+        else: self.R = _triangle((C * u[used]).sqrt()[:, None] * A, 1.)
     def rows(self, X): return torch.cat([X if self.Q is None else X @ self.Q, X.new_ones(len(X), 1)], 1)
     def margins(self, A, y): return (2 * y - 1) * (A @ self.w + self.b)
     def root(self, A):
@@ -61,27 +65,34 @@ class _Curvature:
         "R^-T g of the authors' gradient, (D, n)."
         A = self.rows(X)
         s = 1 - 2 * y
-        return s * torch.exp((-.5 * self.margins(A, y)).clamp(max=340)) * self.solve(self.root(A)) + self.solve(self.c.T)
+        scale = s * torch.exp((-.5 * self.margins(A, y)).clamp(max=340))
+        return scale * self.solve(self.root(A)) + self.solve(self.c.T)
     def removal(self, X, y, u):
-        "R^-T-image of what the coefficients lose when each row is left out, (D, n); the own margins and how far they fall."
+        """R^-T-image of what the coefficients lose when each row is left out, (D, n); the own margins and how far
+        they fall."""
         A = self.rows(X)
         m, V = self.margins(A, y), self.solve((self.C * u).sqrt()[:, None] * self.root(A))
         h = (V * V).sum(0).clamp(max=1 - 1e-12)
+        # C v s a / (1 - h), with omega = s (1 - s)
         steps = (2 * y - 1) * (self.C * u).sqrt() * torch.exp((-.5 * m).clamp(max=340)) / (1 - h) * V
-        return steps, m, h / (1 - h) * torch.exp((-F.logsigmoid(m)).clamp(max=700))  # C v s a / (1 - h), with omega = s (1 - s)
+        return steps, m, h / (1 - h) * torch.exp((-F.logsigmoid(m)).clamp(max=700))
 
 def _loss_change(m, delta):
     "log(1 + e^(delta - m)) - log(1 + e^(-m)), without cancellation where delta is small."
-    return torch.where(delta < 30, torch.log1p(torch.sigmoid(-m) * torch.expm1(delta.clamp(max=30))), F.logsigmoid(m) - F.logsigmoid(m - delta))
+    near = torch.log1p(torch.sigmoid(-m) * torch.expm1(delta.clamp(max=30)))
+    return torch.where(delta < 30, near, F.logsigmoid(m) - F.logsigmoid(m - delta))
 
 def _checked(fit, X, y, kind, weight, eps):
-    if kind not in ('authors', 'corrected'): raise ValueError(f"unknown influence {kind!r}; known: 'authors', 'corrected'")
+    if kind not in ('authors', 'corrected'):
+        raise ValueError(f"unknown influence {kind!r}; known: 'authors', 'corrected'")
     if not 0 <= eps < float('inf'): raise ValueError(f'eps must be finite and >= 0; got {eps}')
     X = check_features(X, device=fit.coef.device, d=fit.coef.shape[-1])
     y = check_labels(y, len(X), X.device)
     v, batch = check_weights(weight, y), fit.C.shape
     try: v = v.expand(*batch, len(X))
-    except RuntimeError as e: raise ValueError(f'weight of shape {tuple(v.shape)} does not broadcast to the fits {tuple(batch)} and {len(X)} rows') from e
+    except RuntimeError as e:
+        raise ValueError(f'weight of shape {tuple(v.shape)} does not broadcast to the fits {tuple(batch)} '
+                         f'and {len(X)} rows') from e
     return X, y, v
 
 # %% ../../nbs/subsampling/50_scores.ipynb #bb5c5a30
@@ -94,13 +105,15 @@ def influence_scores(
     n:int|None=None,      # scores of the first n rows only; None: of all
     eps:float=1e-10,      # $\varepsilon$ of the authors' Hessian
 )->Tensor:                # (..., n)
-    """Return the leave-one-out self-influence of every row (Kuchnik & Smith 2019; Koh & Liang 2017): `authors` is $-g^\\top H^{-1}g \\le 0$ as released,
-    `corrected` the estimated change of the row's own loss, $\\ge 0$. Raises `ValueError` for an unknown kind or bad input."""
+    """Return the leave-one-out self-influence of every row (Kuchnik & Smith 2019; Koh & Liang 2017): `authors` is
+    $-g^\\top H^{-1}g \\le 0$ as released, `corrected` the estimated change of the row's own loss, $\\ge 0$.
+    Raises `ValueError` for an unknown kind or bad input."""
     X, y, v = _checked(fit, X, y, kind, weight, eps)
     n = len(X) if n is None else n
     if not 0 < n <= len(X): raise ValueError(f'n must be in 1..{len(X)}, the rows of X; got {n}')
     out = []
-    for w, b, C, u in zip(fit.coef.reshape(-1, X.shape[1]), fit.intercept.reshape(-1), fit.C.reshape(-1), v.reshape(-1, len(X))):
+    fits = fit.coef.reshape(-1, X.shape[1]), fit.intercept.reshape(-1), fit.C.reshape(-1), v.reshape(-1, len(X))
+    for w, b, C, u in zip(*fits):
         H = _Curvature(w, b, C, X, u, kind, eps)
         if kind == 'authors': out.append(-(H.gradients(X[:n], y[:n]) ** 2).sum(0))
         else: out.append(_loss_change(*H.removal(X[:n], y[:n], u[:n])[1:]))
@@ -117,9 +130,10 @@ def influence_matrix(
     weight=None,          # (n,) weights of the fit; None: all ones
     eps:float=1e-10,      # $\varepsilon$ of the authors' Hessian
 )->Tensor:                # (n, m)
-    """Return the influence of every training row on every test row; the diagonal of train on train is `influence_scores`.
-    Raises `ValueError` for an unknown kind, a batch of fits or bad input."""
-    if fit.C.ndim: raise ValueError(f'influence_matrix takes one fit; this is a batch of shape {tuple(fit.C.shape)}, index it')
+    """Return the influence of every training row on every test row; the diagonal of train on train is
+    `influence_scores`. Raises `ValueError` for an unknown kind, a batch of fits or bad input."""
+    if fit.C.ndim:
+        raise ValueError(f'influence_matrix takes one fit; this is a batch of shape {tuple(fit.C.shape)}, index it')
     X, y, v = _checked(fit, X, y, kind, weight, eps)
     X_test = check_features(X_test, 'X_test', X.device, X.shape[1])
     y_test = check_labels(y_test, len(X_test), X.device, both=False)
@@ -139,11 +153,13 @@ def loo_exact(
     X_test=None,        # (m, d) other rows whose loss is looked at
     y_test=None,        # (m,) their labels
 )->Tensor:              # (n,), >= 0 up to the tolerance; with `X_test` (n, m)
-    """Return the change of each row's own loss (or of every test row's) when it is left out, by exact refits. Raises `ValueError` for bad input or a class with one row
-    (nothing can be fitted without it), `RuntimeError` when a refit does not reach `tol`."""
+    """Return the change of each row's own loss (or of every test row's) when it is left out, by exact refits.
+    Raises `ValueError` for bad input or a class with one row (nothing can be fitted without it), `RuntimeError`
+    when a refit does not reach `tol`."""
     X = check_features(X, device=device)
     y = check_labels(y, len(X), X.device)
-    if min(y.sum(), (1 - y).sum()) < 2: raise ValueError(f'class {int(y.sum() < 2)} has one row only; it cannot be left out')
+    if min(y.sum(), (1 - y).sum()) < 2:
+        raise ValueError(f'class {int(y.sum() < 2)} has one row only; it cannot be left out')
     if X_test is not None:
         X_test = check_features(X_test, 'X_test', X.device, X.shape[1])
         y_test = check_labels(y_test, len(X_test), X.device, both=False)
@@ -160,14 +176,16 @@ def loo_exact(
     k = c / (1 - c * (P * P).sum(1)).clamp_min(1e-6) # Sherman-Morrison: (H - c z z')^-1 = H^-1 + k H^-1 z z' H^-1
     start = theta - (fit.C * torch.sigmoid(-m) * (1 + k * (P * P).sum(1)))[:, None] * (P @ step.back)
     ord, norm, chunk = torch.inf if Q is None else 2, torch.empty_like(m), chunk or max(1, 2**17 // n)
-    for i in torch.arange(n, device=X.device).split(chunk): start[i], norm[i] = _chord(Z, fit.C, i, start[i], step.back, P[i], k[i], tol, ord)
+    for i in torch.arange(n, device=X.device).split(chunk):
+        start[i], norm[i] = _chord(Z, fit.C, i, start[i], step.back, P[i], k[i], tol, ord)
     for i in (~(norm <= tol)).nonzero()[:, 0].split(4 * chunk): start[i] = _refit(Z, fit.C, i, start[i], step, tol, ord)
     if X_test is None: return F.logsigmoid(m) - F.logsigmoid((start * Z).sum(1))
     T = signed_rows(X_test if Q is None else X_test @ Q, y_test)
     return F.logsigmoid(T @ theta) - F.logsigmoid(start @ T.T)
 
 def _chord(Z, C, i, theta, back, P, k, tol, ord):
-    "Newton steps with the Hessian of the full fit less the point, as long as they shrink the gradient; the best iterate and its gradient norm."
+    """Newton steps with the Hessian of the full fit less the point, as long as they shrink the gradient; the best
+    iterate and its gradient norm."""
     ridge = torch.ones_like(theta[0])
     ridge[-1] = 0
     best, norm, act = theta.clone(), theta.new_full((len(i),), torch.inf), torch.arange(len(i), device=i.device)
@@ -194,5 +212,6 @@ def _refit(Z, C, i, start, step, tol, ord):
     if rest.any(): theta[rest], norm[rest] = newton(Z, v[rest], theta[rest], CholeskyDirection(Z), tol, ord)
     if not (norm <= tol).all():
         k = norm.nan_to_num(torch.inf).argmax()
-        raise RuntimeError(f'the refit without row {int(i[k])} stopped at a gradient of {norm[k].item():.3g}, above {tol:g}; centre or scale the features or lower C')
+        raise RuntimeError(f'the refit without row {int(i[k])} stopped at a gradient of {norm[k].item():.3g}, '
+                           f'above {tol:g}; centre or scale the features or lower C')
     return theta
