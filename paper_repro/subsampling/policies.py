@@ -14,7 +14,8 @@ from ..core.runtime import generator
 
 # %% ../../nbs/subsampling/51_policies.ipynb #e047f621
 POLICIES = ('uniform', 'proportional', 'inverse_proportional', 'deterministic', 'deterministic_inverse')
-ALIASES = {'baseline': 'uniform', 'random_proportional': 'proportional', 'random_inverse_proportional': 'inverse_proportional',
+ALIASES = {'baseline': 'uniform', 'random_proportional': 'proportional',
+           'random_inverse_proportional': 'inverse_proportional',
            'deterministic_proportional': 'deterministic', 'deterministic_inverse_proportional': 'deterministic_inverse'}
 
 def policy_name(
@@ -24,7 +25,8 @@ def policy_name(
     own = ALIASES.get(name, name)
     if own in POLICIES: return own
     near = difflib.get_close_matches(str(name), (*POLICIES, *ALIASES), 1, 0)
-    raise ValueError(f"unknown policy {name!r}; did you mean {near[0]!r}? Known: {', '.join(POLICIES)}; aliases: {', '.join(ALIASES)}")
+    raise ValueError(f"unknown policy {name!r}; did you mean {near[0]!r}? Known: {', '.join(POLICIES)}; "
+                     f"aliases: {', '.join(ALIASES)}")
 
 # %% ../../nbs/subsampling/51_policies.ipynb #90d6dcd6
 def _magnitudes(scores, rounds:int)->Tensor:
@@ -36,7 +38,8 @@ def _magnitudes(scores, rounds:int)->Tensor:
     bad = ~s.isfinite()
     if bad.any():
         at = bad.nonzero()[0].tolist()
-        raise ValueError(f'scores must be finite; {int(bad.sum())} of {s.numel()} are not, the first is scores[{", ".join(map(str, at))}] = {s[tuple(at)].item()}')
+        raise ValueError(f'scores must be finite; {int(bad.sum())} of {s.numel()} are not, '
+                         f'the first is scores[{", ".join(map(str, at))}] = {s[tuple(at)].item()}')
     s = s.abs()
     floor = torch.where(s > 0, s, torch.inf).amin(-1, keepdim=True).clamp(max=1e-20)
     return torch.where(s > 0, s, floor).expand(rounds, -1)
@@ -45,11 +48,13 @@ def _keys(name:str, s:Tensor, generators)->Tensor:
     "Sort keys (rounds, n), smallest first; a row without order gets the keys of the uniform policy."
     flat = (s == s[:, :1]).all(1) & (s.shape[1] > 1)
     if name != 'uniform' and flat.any():
-        warnings.warn(f'policy {name!r}: all scores are equal in {int(flat.sum())} of {len(s)} rounds; the order there is uniform', stacklevel=3)
+        warnings.warn(f'policy {name!r}: all scores are equal in {int(flat.sum())} of {len(s)} rounds; '
+                      'the order there is uniform', stacklevel=3)
     if name == 'uniform': s = torch.ones_like(s)
     s = torch.where(flat[:, None], 1., s)
     log = s.log() * (-1 if 'inverse' in name else 1)
-    noise = torch.stack([torch.empty(s.shape[1], dtype=torch.float64).exponential_(generator=g) for g in generators]).clamp_min(1e-300)
+    noise = [torch.empty(s.shape[1], dtype=torch.float64).exponential_(generator=g) for g in generators]
+    noise = torch.stack(noise).clamp_min(1e-300)
     if name.startswith('deterministic'): return torch.where(flat[:, None], noise, -log)
     return noise.log() - log # -(log p + G) with G = -log(exponential)
 
@@ -59,11 +64,14 @@ def order(
     rounds:int=5,                # number of orders
     seed:int|torch.Generator=0,  # an int is derived by policy and round; a generator is drawn from in turn
 )->Tensor:                       # (rounds, n) int64, each row a permutation of the images
-    """Order the images by a policy (Kuchnik & Smith 2019, table 2), first to be augmented first. The deterministic policies give the same row in every round.
-    Raises `ValueError` for an unknown policy and for NaN or inf; warns and falls back to uniform where all scores are equal or zero."""
+    """Order the images by a policy (Kuchnik & Smith 2019, table 2), first to be augmented first. The deterministic
+    policies give the same row in every round. Raises `ValueError` for an unknown policy and for NaN or inf; warns
+    and falls back to uniform where all scores are equal or zero."""
     name = policy_name(name)
-    if not (rounds >= 1 and rounds == int(rounds)): raise ValueError(f'rounds must be a whole number >= 1; got {rounds}')
-    return _keys(name, _magnitudes(scores, rounds), [generator(seed, 'order', name, r) for r in range(rounds)]).argsort(dim=1, stable=True)
+    if not (rounds >= 1 and rounds == int(rounds)):
+        raise ValueError(f'rounds must be a whole number >= 1; got {rounds}')
+    s, draws = _magnitudes(scores, rounds), [generator(seed, 'order', name, r) for r in range(rounds)]
+    return _keys(name, s, draws).argsort(dim=1, stable=True)
 
 # %% ../../nbs/subsampling/51_policies.ipynb #a0ca382e
 def continue_order(
@@ -72,8 +80,9 @@ def continue_order(
     chosen,                     # (rounds, n) bool, images already chosen
     rounds:int|None=None,       # number of rounds; None: as in `chosen`
     seed:int|torch.Generator=0, # as for `order`; derived by policy, round and number chosen
-)->Tensor:                      # (rounds, n) permutations: the images not yet chosen in the policy's order, then the chosen ones by index
-    "Redraw the order after a rescoring (the update flag of Kuchnik & Smith 2019). Raises `ValueError` as `order`, and for another shape of `chosen`."
+)->Tensor: # (rounds, n) permutations: the images not yet chosen in the policy's order, then the chosen ones by index
+    """Redraw the order after a rescoring (the update flag of Kuchnik & Smith 2019).
+    Raises `ValueError` as `order`, and for another shape of `chosen`."""
     name = policy_name(name)
     chosen = torch.as_tensor(chosen).detach().cpu()
     rounds = rounds or len(chosen)
@@ -91,10 +100,13 @@ def extend(
     order:Tensor, # (rounds, n) permutations from `continue_order`
     budget:int, # number of images to have afterwards
 )->Tensor: # (rounds, n) bool
-    "Choose the next images of the order until each round has `budget`. Raises `ValueError` when more are chosen already or there are not so many."
+    """Choose the next images of the order until each round has `budget`.
+    Raises `ValueError` when more are chosen already or there are not so many."""
     chosen = torch.as_tensor(chosen).cpu()
     have, n = chosen.sum(1, keepdim=True), chosen.shape[1]
-    if not have.max() <= budget <= n or budget != int(budget): raise ValueError(f'budget must be a whole number between {int(have.max())}, the number chosen, and {n}; got {budget}')
+    if not have.max() <= budget <= n or budget != int(budget):
+        raise ValueError(f'budget must be a whole number between {int(have.max())}, the number chosen, and {n}; '
+                         f'got {budget}')
     fresh = ~chosen.gather(1, order)
     take = fresh & (fresh.cumsum(1) <= budget - have)
     return chosen.scatter(1, order, chosen.gather(1, order) | take)
@@ -107,7 +119,8 @@ def pool_weights(
 )->Tensor:                 # (..., n (1 + m)) float64
     "Return the sample weights over the pool. Raises `ValueError` when `mask` is not bool or m < 1."
     mask = torch.as_tensor(mask)
-    if mask.dtype != torch.bool or not mask.ndim: raise ValueError(f'mask must be bool of shape (..., n); got {mask.dtype} {tuple(mask.shape)}')
+    if mask.dtype != torch.bool or not mask.ndim:
+        raise ValueError(f'mask must be bool of shape (..., n); got {mask.dtype} {tuple(mask.shape)}')
     if m < 1: raise ValueError(f'm, the versions of an image, must be >= 1; got {m}')
     share = mask.double() / (m + 1 if downweight else 1)
     return torch.cat([torch.where(mask, share, 1.), share.repeat_interleave(m, -1)], -1)
@@ -116,7 +129,8 @@ def downweight(
     mask,  # (..., n) bool, the augmented images
     m:int, # versions of an image
 )->Tensor: # (..., n (1 + m)) float64
-    "Return the downweighted sample weights over the pool (Kuchnik & Smith 2019): every image counts once, with its versions or without."
+    """Return the downweighted sample weights over the pool (Kuchnik & Smith 2019): every image counts once, with its
+    versions or without."""
     return pool_weights(mask, m, downweight=True)
 
 # %% ../../nbs/subsampling/51_policies.ipynb #aadf5cfd
@@ -127,8 +141,10 @@ def selection_weights(
     m:int,                 # versions of an image
     downweight:bool=False, # see `downweight`
 )->Tensor:                 # (rounds, budgets, n (1 + m)) float64, weights for `fit_logistic`
-    "Return the weights of the fits along an order, one a round and budget. Raises `ValueError` for a budget outside 0..n or another shape of `order`."
-    if order.ndim != 2 or order.shape[1] != n: raise ValueError(f'order must have shape (rounds, {n}); got {tuple(order.shape)}')
+    """Return the weights of the fits along an order, one a round and budget.
+    Raises `ValueError` for a budget outside 0..n or another shape of `order`."""
+    if order.ndim != 2 or order.shape[1] != n:
+        raise ValueError(f'order must have shape (rounds, {n}); got {tuple(order.shape)}')
     wrong = [b for b in budgets if not (0 <= b <= n and b == int(b))]
     if wrong: raise ValueError(f'budgets must be whole numbers in 0..{n}; got {wrong}')
     rank = order.argsort(1)
