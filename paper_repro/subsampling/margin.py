@@ -16,7 +16,7 @@ PENALTIES = (.01, .1, 1., 10., 100.) # C of the grid search (released code)
 
 # %% ../../nbs/subsampling/52_margin.ipynb #44d44995
 def _solve(Z, s, box, method):
-    "Multipliers (n,) of the programme on centred, scaled rows `Z` with signs `s` and C = `box`, by an interior-point method."
+    "Multipliers (n,) of the programme on centred, scaled rows `Z` with signs `s` and C = `box`, by interior points."
     import warnings
     import cvxpy as cp
     Z, s = (s[:, None] * Z).numpy(), s.numpy()
@@ -24,7 +24,8 @@ def _solve(Z, s, box, method):
     v, top = cp.Variable(Z.shape[1]), box / kappa
     if method == 'dual':
         u = cp.Variable(len(Z))
-        problem = cp.Problem(cp.Maximize(cp.sum(u) - kappa / 2 * cp.sum_squares(v)), [v == Z.T @ u, s @ u == 0, u >= 0, u <= top])
+        problem = cp.Problem(cp.Maximize(cp.sum(u) - kappa / 2 * cp.sum_squares(v)),
+                             [v == Z.T @ u, s @ u == 0, u >= 0, u <= top])
     else:
         b, xi = cp.Variable(), cp.Variable(len(Z))
         inside = kappa * (Z @ v) + s * b >= 1 - xi
@@ -83,7 +84,7 @@ def _solution(Z, s, box, a):
     return a, w, b, m, ((primal - a.sum() + w @ w / 2) / primal).item()
 
 def _polish(Z, s, box, a, m):
-    "The multipliers with those of the free rows from the optimality conditions, given approximate ones and their margins."
+    "Multipliers with those of the free rows from the optimality conditions, given approximate ones and their margins."
     unit = a.max()
     out, bound = a / unit <= (m - 1).clamp_min(0), (box - a) / unit < (1 - m).clamp_min(0)
     free = ~out & ~bound
@@ -102,10 +103,12 @@ def fit_svm(
     method:str='dual',  # dual | primal: the programme that is solved; dual is the faster one where d is large
     tol:float=1e-6,     # largest relative duality gap
 )->SVM:                 # on the device of `X`; solved on the CPU in float64
-    """Fit the linear support vector machine (its margins and support vectors: Kuchnik & Smith 2019, released code). Raises `ValueError` for bad input, one class or C not above 0,
-    `RuntimeError` when the solver fails or ends with a gap above `tol`."""
+    """Fit the linear support vector machine (its margins and support vectors: Kuchnik & Smith 2019, released code).
+    Raises `ValueError` for bad input, one class or C not above 0, `RuntimeError` when the solver fails or ends with
+    a gap above `tol`."""
     check_choice('method', method, ('dual', 'primal'))
-    if not (isinstance(C, (int, float)) and 0 < C < float('inf')): raise ValueError(f'C must be a finite number above 0; got {C!r}')
+    if not (isinstance(C, (int, float)) and 0 < C < float('inf')):
+        raise ValueError(f'C must be a finite number above 0; got {C!r}')
     X = check_features(X)
     device, X, s = X.device, X.cpu(), 2 * check_labels(y, len(X)) - 1
     mean = X.mean(0)
@@ -115,7 +118,9 @@ def fit_svm(
     Z, box = Z / rho, C * rho ** 2
     first = _solution(Z, s, box, _solve(Z, s, box, method))
     a, w, b, m, gap = min(first, _solution(Z, s, box, _polish(Z, s, box, *first[::3])), key=lambda r: abs(r[-1]))
-    if not gap <= tol: raise RuntimeError(f'the {method} programme ended at a relative duality gap of {gap:.3g}, above {tol:g}; centre or scale the features or change C')
+    if not gap <= tol:
+        raise RuntimeError(f'the {method} programme ended at a relative duality gap of {gap:.3g}, above {tol:g}; '
+                           'centre or scale the features or change C')
     coef = (w if Q is None else Q @ w) / rho
     support = a / a.max() > (m - 1).clamp_min(0)
     return SVM(*(t.to(device) for t in (coef, b - coef @ mean, a / rho ** 2, support, m.abs())), float(C), max(gap, 0.))
@@ -126,15 +131,19 @@ def choose_penalty(
     y,                       # (n,) labels, 0 or 1
     penalties:tuple=PENALTIES, # values of C
     folds:int=4,             # of the cross-validation; stratified, not shuffled
-)->tuple[float, Tensor]:     # the C of the highest accuracy, the first of equals; and all the accuracies (len(penalties),), mean over the folds
-    "Choose C by cross-validation on accuracy (released code). Raises `ValueError` for bad input and for a class with fewer rows than folds."
+)->tuple[float, Tensor]:     # the C of the highest accuracy, the first of equals; the accuracies, (len(penalties),)
+    """Choose C by cross-validation on accuracy (released code).
+    Raises `ValueError` for bad input and for a class with fewer rows than folds."""
     from sklearn.model_selection import GridSearchCV
     from sklearn.svm import SVC
     X = check_features(X).cpu()
     y = check_labels(y, len(X))
-    if min(y.sum(), (1 - y).sum()) < folds: raise ValueError(f'{folds} folds need {folds} rows of each class; got {int((1 - y).sum())} and {int(y.sum())}')
+    counts = int((1 - y).sum()), int(y.sum())
+    if min(counts) < folds:
+        raise ValueError(f'{folds} folds need {folds} rows of each class; got {counts[0]} and {counts[1]}')
     if len(X) < X.shape[1]: X = X @ torch.linalg.qr(X.T)[0]
-    search = GridSearchCV(SVC(kernel='linear', tol=1e-3), {'C': list(penalties)}, cv=folds, refit=False).fit(X.numpy(), y.numpy())
+    search = GridSearchCV(SVC(kernel='linear', tol=1e-3), {'C': list(penalties)}, cv=folds, refit=False)
+    search.fit(X.numpy(), y.numpy())
     return float(search.best_params_['C']), torch.tensor(search.cv_results_['mean_test_score'])
 
 # %% ../../nbs/subsampling/52_margin.ipynb #8321d16b
@@ -142,13 +151,15 @@ def fit_reference_svm(
     X, # (n, d) features of the originals
     y, # (n,) labels
 )->SVM: # with the C that was chosen
-    "Fit the machine of the VSV and margin studies: C by `choose_penalty`, then `fit_svm` (released code). Raises `ValueError` and `RuntimeError` as these."
+    """Fit the machine of the VSV and margin studies: C by `choose_penalty`, then `fit_svm` (released code).
+    Raises `ValueError` and `RuntimeError` as these."""
     return fit_svm(X, y, choose_penalty(X, y)[0])
 
 def support_vectors(
     X, # (n, d) features of the originals
     y, # (n,) labels
 )->tuple[Tensor, float]: # (n,) bool, and the C that was chosen
-    "Return the support vectors whose versions make the VSV reference point (released code). Raises `ValueError` and `RuntimeError` as `fit_reference_svm`."
+    """Return the support vectors whose versions make the VSV reference point (released code).
+    Raises `ValueError` and `RuntimeError` as `fit_reference_svm`."""
     svm = fit_reference_svm(X, y)
     return svm.support, svm.C
