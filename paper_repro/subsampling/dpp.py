@@ -24,7 +24,8 @@ def symmetric_polynomials(
     q:int=0,           # how often `mu` occurs
     domain:str='log',  # log | linear
 )->np.ndarray:         # (r + 1, k + 1): $\log E_{i,l}$, or $E_{i,l}$ in doubles for 'linear'
-    "Tabulate the elementary symmetric polynomials of growing sets of eigenvalues (Kulesza & Taskar 2011, algorithm 7). Raises `ValueError` for an unknown domain."
+    """Tabulate the elementary symmetric polynomials of growing sets of eigenvalues (Kulesza & Taskar 2011,
+    algorithm 7). Raises `ValueError` for an unknown domain."""
     lam = np.asarray(lam, dtype=float)
     E = np.zeros((len(lam) + 1, k + 1))
     if check_choice('domain', domain, DOMAINS) == 'linear':
@@ -71,7 +72,8 @@ def pick_eigenvectors(
 def picked_share(
     table, # (r, k) from `pick_table`
 )->tuple[np.ndarray, float]: # (r,) chance that each eigenvector is picked, expected number among the q further ones
-    "Sum the same walk over all its outcomes: nothing is subtracted from a larger number, so it is stable up to k = rank."
+    """Sum the same walk over all its outcomes: nothing is subtracted from a larger number, so it is stable up to
+    k = rank."""
     k, chance = table.shape[1], np.zeros(len(table))
     left = np.zeros(k + 1)
     left[k] = 1                                            # distribution of the picks left
@@ -88,7 +90,7 @@ def _accept(
     bar,  # (s, m) squared distances that they must exceed
     B,    # (s, t, w) orthonormal, the span so far
     room, # (s,) images still to draw
-):        # (s, a) positions of the accepted candidates, -1 where a sample has fewer, and (s, a, w) orthonormal vectors they add
+):        # (s, a) positions accepted, -1 where a sample has fewer, and (s, a, w) orthonormal vectors they add
     "One block of candidates, in order."
     Y = rows @ B.mT
     alive = rows.square().sum(2) - Y.square().sum(2) > bar
@@ -137,8 +139,9 @@ def sample_projection(
     sizes=None,       # (s,) columns of each sample in all; None: as in `picks`
     squares=None,     # (r, n) squares of `V`, where they are at hand
 )->Tensor:            # (s, k) int64, ascending
-    """Draw images from the projection onto some columns, for a batch of samples with the same number k of them (Kulesza & Taskar 2012, algorithm 1; candidates and rejection in place
-    of the update of all rows). Raises `ValueError` when the samples differ in k."""
+    """Draw images from the projection onto some columns, for a batch of samples with the same number k of them
+    (Kulesza & Taskar 2012, algorithm 1; candidates and rejection in place of the update of all rows).
+    Raises `ValueError` when the samples differ in k."""
     sizes = picks.sum(1) if sizes is None else sizes
     k = int(sizes[0])
     if (sizes != k).any(): raise ValueError(f'all samples need the same number of columns; got {sizes.tolist()}')
@@ -156,22 +159,26 @@ def sample_projection(
         if at >= count:
             items, u = _candidates(cum[live], count, [generators[s] for s in live])
             at = 0
-        if B.shape[1] > 32 and fill.min() >= B.shape[1] / 2: # half of the space is spanned: go on in coordinates of the other half
+        if B.shape[1] > 32 and fill.min() >= B.shape[1] / 2:
+            # half of the space is spanned: go on in coordinates of the other half
             C = _complement(B[:, :int(fill.max())], fill)
-            T, fill, B = C if T is None else T @ C, torch.zeros_like(fill), V.new_zeros(len(live), k - int(have.min()), C.shape[2])
+            T, fill = C if T is None else T @ C, torch.zeros_like(fill)
+            B = V.new_zeros(len(live), k - int(have.min()), C.shape[2])
         block = slice(at, at := at + int(min(256, 48 * k / (k - int(have.min())))))
         i, w = items[:, block], live[:, None]
         rows = V[i[..., None], cols[w]]
         if used is not None: rows *= used[w]
         if extra is not None: rows = torch.cat([rows, extra[w, i]], 2)
-        j, new = _accept(rows if T is None else rows @ T, u[:, block].clamp_min(1e-12) * weight[w, i], B[:, :int(fill.max())], k - have)
+        bar = u[:, block].clamp_min(1e-12) * weight[w, i]
+        j, new = _accept(rows if T is None else rows @ T, bar, B[:, :int(fill.max())], k - have)
         s, a = (j >= 0).nonzero(as_tuple=True)
         B[s, fill[s] + a] = new[s, a]
         out[live[s], have[s] + a] = i[s, j[s, a]]
         have, fill = (x + (j >= 0).sum(1) for x in (have, fill))
         go = have < k
         if not go.all(): # finished samples leave the batch
-            live, B, have, fill, items, u, T = (None if x is None else x[go] for x in (live, B, have, fill, items, u, T))
+            live, B, have, fill, items, u, T = (
+                None if x is None else x[go] for x in (live, B, have, fill, items, u, T))
     return out.sort(1).values
 
 # %% ../../nbs/subsampling/53_dpp.ipynb #112848b6
@@ -192,15 +199,19 @@ def _decompose_kernel(L, repair):
     worst, offer = f'{lam[0].item():.4g}', 'repair=True takes the nearest positive semi-definite kernel'
     if not repair and odd.max() > 1e-8 * size:
         i, j = divmod(int(odd.argmax()), len(L))
-        raise ValueError(f'kernel is not symmetric: entries ({i}, {j}) and ({j}, {i}) differ by {odd.max().item():.4g}; the smallest eigenvalue of its symmetric part is {worst}; {offer}')
+        raise ValueError(f'kernel is not symmetric: entries ({i}, {j}) and ({j}, {i}) differ by '
+                         f'{odd.max().item():.4g}; the smallest eigenvalue of its symmetric part is {worst}; {offer}')
     tiny = len(L) * torch.finfo(L.dtype).eps * lam.abs().max()
-    if not repair and lam[0] < -10 * tiny: raise ValueError(f'kernel is not positive semi-definite: its smallest eigenvalue is {worst}, its largest {lam[-1].item():.4g}; {offer}')
+    if not repair and lam[0] < -10 * tiny:
+        raise ValueError(f'kernel is not positive semi-definite: its smallest eigenvalue is {worst}, '
+                         f'its largest {lam[-1].item():.4g}; {offer}')
     return U[:, lam > tiny], lam[lam > tiny]
 
 # %% ../../nbs/subsampling/53_dpp.ipynb #20410a62
 class KDPP:
-    """k-DPP over n items with the kernel $\\Phi\\Phi^\\top+\\mu I$ or $L+\\mu I$, for any size k up to the rank (Kulesza & Taskar 2011). Raises `ValueError` for NaN or inf, a negative jitter, and a kernel
-    that is not symmetric or not positive semi-definite, naming the smallest eigenvalue."""
+    """k-DPP over n items with the kernel $\\Phi\\Phi^\\top+\\mu I$ or $L+\\mu I$, for any size k up to the rank
+    (Kulesza & Taskar 2011). Raises `ValueError` for NaN or inf, a negative jitter, and a kernel that is not symmetric
+    or not positive semi-definite, naming the smallest eigenvalue."""
     def __init__(self,
         features=None,    # (n, d) $\Phi$, or
         kernel=None,      # (n, n) L, symmetric and positive semi-definite
@@ -209,24 +220,30 @@ class KDPP:
     ):
         if (features is None) == (kernel is None): raise ValueError('give either features or a kernel')
         if not 0 <= jitter < math.inf: raise ValueError(f'jitter must be finite and >= 0; got {jitter}')
-        X = check_features(kernel if features is None else features, 'kernel' if features is None else 'features', 'cpu')
+        given, what = (kernel, 'kernel') if features is None else (features, 'features')
+        X = check_features(given, what, 'cpu')
         low, high = X.aminmax()
-        if not 1e-100 < max(-low, high) < 1e100 and (low or high): raise ValueError(f'entries must be between 1e-100 and 1e100 in size; the largest is {max(-low, high).item():.3g}: rescale them')
+        if not 1e-100 < max(-low, high) < 1e100 and (low or high):
+            raise ValueError('entries must be between 1e-100 and 1e100 in size; '
+                             f'the largest is {max(-low, high).item():.3g}: rescale them')
         self.V, self.lam = _decompose(X) if kernel is None else _decompose_kernel(X, repair)
         self.n, self.mu, self.q = len(X), float(jitter), len(X) - len(self.lam)
-        self.lam = self.lam + jitter                       # (r,) eigenvalues within the span, ascending; `V` their eigenvectors
+        self.lam = self.lam + jitter # (r,) eigenvalues within the span, ascending; `V` their eigenvectors
         self.rank = self.n if jitter else len(self.lam)
         self._tables, self._squares = {}, None
 
     def _size(self, k):
         try: size = operator.index(k)
         except TypeError: size = -1
-        if not 0 <= size <= self.rank: raise ValueError(f'k must be a whole number in 0..{self.rank}, the rank of the kernel of {self.n} items; got {k}')
+        if not 0 <= size <= self.rank:
+            raise ValueError(f'k must be a whole number in 0..{self.rank}, the rank of the kernel of {self.n} items; '
+                             f'got {k}')
         return size
 
     def _table(self, k, domain):
         check_choice('domain', domain, DOMAINS)
-        if self._tables.get(domain, np.empty((0, 0))).shape[1] < k: self._tables[domain] = pick_table(self.lam.numpy(), k, self.mu, self.q, domain)
+        if self._tables.get(domain, np.empty((0, 0))).shape[1] < k:
+            self._tables[domain] = pick_table(self.lam.numpy(), k, self.mu, self.q, domain)
         return self._tables.get(domain, np.empty((len(self.lam), 0)))[:, :k]
 
     def log_normalizer(self,
@@ -239,7 +256,8 @@ class KDPP:
         k:int,             # size of the subsets
         domain:str='log',  # log | linear
     )->Tensor:             # (r,), in the order of `lam`
-        "Return the chance that each eigenvector within the span is picked; the rest of k falls on the directions outside."
+        """Return the chance that each eigenvector within the span is picked; the rest of k falls on the directions
+        outside."""
         return torch.from_numpy(picked_share(self._table(self._size(k), domain))[0])
 
     def inclusion(self,
@@ -264,22 +282,26 @@ class KDPP:
         k:int,                      # size of the subsets
         n_samples:int=1,            # how many
         seed:int|torch.Generator=0, # an int is derived by size and number of the sample; a generator is drawn from
-        domain:str='log',           # log: exact; linear: as in the released code, which goes wrong once doubles overflow
+        domain:str='log',           # log: exact; linear: the released code's, which goes wrong once doubles overflow
     )->Tensor:                      # (n_samples, k) int64, ascending in each row
-        "Draw independent subsets. Raises `ValueError` when k is negative or above the rank, for an unknown domain, and for a negative number of samples."
+        """Draw independent subsets. Raises `ValueError` when k is negative or above the rank, for an unknown domain,
+        and for a negative number of samples."""
         k, table = self._size(k), self._table(self._size(k), domain)
         if n_samples < 0: raise ValueError(f'n_samples must be >= 0; got {n_samples}')
         if isinstance(seed, torch.Generator): seed = int(torch.randint(2**62, (), generator=seed))
         gens = [generator(seed, 'kdpp', k, s) for s in range(n_samples)]
         if not k or not gens: return torch.empty(len(gens), k, dtype=torch.long)
-        picks = pick_eigenvectors(table, torch.stack([torch.rand(len(table), dtype=torch.float64, generator=g) for g in gens]).numpy())
+        u = torch.stack([torch.rand(len(table), dtype=torch.float64, generator=g) for g in gens])
+        picks = pick_eigenvectors(table, u.numpy())
         outside = k - picks.sum(1)
         if self._squares is None: self._squares = self.V.square().mT
         step, out = max(1, min(2**20 // k**2, 2**22 // (self.n * (1 + int(outside.max()))))), []
         for at in range(0, len(gens), step):
             part = slice(at, at + step)
             extra = self._outside(outside[part].tolist(), gens[part]) if outside[part].any() else None
-            out.append(sample_projection(self.V, torch.from_numpy(picks[part]), gens[part], extra, torch.full((len(picks[part]),), k), self._squares))
+            sizes = torch.full((len(picks[part]),), k)
+            out.append(sample_projection(self.V, torch.from_numpy(picks[part]), gens[part], extra, sizes,
+                                         self._squares))
         return torch.cat(out)
 
     def masks(self,
@@ -288,7 +310,8 @@ class KDPP:
         seed:int|torch.Generator=0, # as for `sample`
         domain:str='log',           # as for `sample`
     )->Tensor:                      # (n_samples, len(budgets), n) bool
-        "Draw an independent subset for every size, as masks for `run_policies` (released code: subsets of different sizes are not nested). Raises `ValueError` as `sample`."
+        """Draw an independent subset for every size, as masks for `run_policies` (released code: subsets of different
+        sizes are not nested). Raises `ValueError` as `sample`."""
         empty = torch.zeros(n_samples, self.n, dtype=torch.bool)
         return torch.stack([empty.scatter(1, self.sample(k, n_samples, seed, domain), True) for k in budgets], 1)
 
@@ -302,7 +325,8 @@ class KDPP:
     def greedy(self,
         k:int, # size of the subset
     )->Tensor: # (k,) int64, in the order they were taken
-        "Return a subset of large determinant (Chen, Zhang & Zhou 2018). Raises `ValueError` when k is negative or above the rank."
+        """Return a subset of large determinant (Chen, Zhang & Zhou 2018).
+        Raises `ValueError` when k is negative or above the rank."""
         B = self.V * (self.lam - self.mu).sqrt()
         def column(i):
             c = B @ B[i]
@@ -312,17 +336,20 @@ class KDPP:
 
     def logdet_bound(self,
         k:int,                # size of the subsets
-        method:str='auto',    # cvxpy | multiplicative | auto: cvxpy for up to 20 items or, without jitter, rank up to 6 and 60 items
+        method:str='auto',    # cvxpy | multiplicative | auto: cvxpy up to 20 items, or, without jitter, rank 6 and 60
         tol:float=1e-3,       # of the multiplicative algorithm, in nats
         max_iter:int=500,     # of the multiplicative algorithm
     )->float:                 # no subset of size k has a larger log det L_S
-        "Bound the log-determinant of all subsets of size k from above. The bound is certified by a dual feasible point, wherever the solver stops."
+        """Bound the log-determinant of all subsets of size k from above. The bound is certified by a dual feasible
+        point, wherever the solver stops."""
         k = self._size(k)
         if not k: return 0.
         check_choice('method', method, ('auto', 'cvxpy', 'multiplicative'))
         small = self.n <= 20 or not self.mu and len(self.lam) <= 6 and self.n <= 60
         B, w = self.V * self.lam.sqrt(), (1 - self.V.square().sum(1)).clamp_min(0)
-        diag, spectrum = B.square().sum(1) + self.mu * w, torch.cat([self.lam, self.lam.new_full((self.q if self.mu else 0,), self.mu)])
+        diag = B.square().sum(1) + self.mu * w
+        spectrum = torch.cat([self.lam, self.lam.new_full((self.q if self.mu else 0,), self.mu)])
         args = B, k, w, self.mu, self.q
-        relaxed = relax_cvxpy(*args) if method == 'cvxpy' or method == 'auto' and small else relax_multiplicative(*args, tol, max_iter)
+        if method == 'cvxpy' or method == 'auto' and small: relaxed = relax_cvxpy(*args)
+        else: relaxed = relax_multiplicative(*args, tol, max_iter)
         return min(relaxed[0], *(v.topk(k).values.log().sum().item() for v in (diag, spectrum)))
