@@ -59,7 +59,8 @@ def relax_multiplicative(
     tol:float=1e-3, # stop when the bound is this close to the relaxation (nats)
     max_iter:int=500, # stop at the latest
 )->tuple[float, Tensor]: # certified upper bound, x (n,)
-    "Bound the log-determinant of every subset of size k by the multiplicative algorithm of optimal design, truncated at 1 (Silvey, Titterington & Torsney 1978)."
+    """Bound the log-determinant of every subset of size k by the multiplicative algorithm of optimal design,
+    truncated at 1 (Silvey, Titterington & Torsney 1978)."""
     w = B.new_zeros(len(B)) if w is None else w
     x, best, value = B.new_full((len(B),), k / len(B)), torch.inf, -torch.inf
     for _ in range(max_iter):
@@ -90,7 +91,8 @@ def relax_cvxpy(
     if k == D: problem = cp.Problem(cp.Maximize(cp.log_det(M)), limits)
     else:
         s = cp.Variable(k)
-        limits += [cp.trace(M) == cp.sum(s), s[:-1] >= s[1:]] + [cp.lambda_sum_largest(M, j) <= cp.sum(s[:j]) for j in range(1, k)]
+        limits += [cp.trace(M) == cp.sum(s), s[:-1] >= s[1:]]
+        limits += [cp.lambda_sum_largest(M, j) <= cp.sum(s[:j]) for j in range(1, k)]
         problem = cp.Problem(cp.Maximize(cp.sum(cp.log(s))), limits)
     problem.solve(solver=cp.CLARABEL)
     if x.value is None: raise RuntimeError(f'the conic solver gave no answer ({problem.status}) for n = {n}, k = {k}')
