@@ -1,8 +1,10 @@
-"""P18: frozen ResNet-56 v2 features, float32 contiguous against bf16 channels-last. P19: the CIFAR example end to end from trained weights.
+"""P18: frozen ResNet-56 v2 features, float32 contiguous against bf16 channels-last. P19: the CIFAR example end to end
+from trained weights.
 
     python benchmarks/bench_features.py [--rounds 5] [--only P18 P19]
-P19 runs the three transforms with all twelve configurations of the released scripts (influence), 5 rounds, features recomputed; it needs CIFAR-10
-(PAPER_REPRO_DATA) and data/weights. THREADS sets the thread count (P18: 1; P19: 2 is the goal's setting)."""
+P19 runs the three transforms with all twelve configurations of the released scripts (influence), 5 rounds, features
+recomputed; it needs CIFAR-10 (PAPER_REPRO_DATA) and data/weights. THREADS sets the thread count (P18: 1; P19: 2 is the
+goal's setting)."""
 import argparse
 import tempfile
 import time
@@ -27,7 +29,8 @@ def p18(rounds, n=512):
     try: net, weights = load_pretrained('cifar10_resnet56v2')[0], 'trained'
     except FileNotFoundError: net, weights = resnet56v2(), 'initial'
     try: x = load_images('cifar10', classes=(0, 1), train_size=n).x_train
-    except FileNotFoundError: x = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    except FileNotFoundError:
+        x = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     cases = {'float32 NCHW': lambda: peer_features(net, x), 'float32 channels-last': lambda: extract_features(net, x),
              'bf16 channels-last': lambda: extract_features(net, x, dtype=torch.bfloat16)}
     times = _bench.in_turn(cases, rounds)
@@ -35,7 +38,8 @@ def p18(rounds, n=512):
     out = dict(setting=dict(images=n, weights=weights, batch=256), rounds=rounds, goal='>= 3x, error <= 1 %', ways={})
     for k, f in cases.items():
         speed = sorted(n / t for t in times[k]['cpu'])
-        out['ways'][k] = dict(images_per_cpu_second=round(speed[len(speed) // 2], 1), times_faster=_bench.ratio(times['float32 NCHW'], times[k]),
+        out['ways'][k] = dict(images_per_cpu_second=round(speed[len(speed) // 2], 1),
+                              times_faster=_bench.ratio(times['float32 NCHW'], times[k]),
                               relative_error=float(f'{((f() - ref).norm() / ref.norm()).item():.2e}'))
     b = out['ways']['bf16 channels-last']
     out['met'] = b['times_faster']['median'] >= 3 and b['relative_error'] <= .01
@@ -55,12 +59,13 @@ def p19(rounds):
             run_policies(pool, main_run(), rounds=5, vsv=True, folder=cold)
             parts[f'{transform}, policies'] = round(time.perf_counter() - t, 1)
     seconds = time.perf_counter() - start
-    return dict(setting=dict(n=1000, transforms=3, configurations=12, rounds=5, dtype='float32'), seconds=round(seconds, 1), cpu_seconds=round(time.process_time() - cpu, 1),
-                parts=parts, goal='<= 300 s on 2 cores', peer='authors\' README: about an hour or less', met=seconds <= 300)
+    return dict(setting=dict(n=1000, transforms=3, configurations=12, rounds=5, dtype='float32'),
+                seconds=round(seconds, 1), cpu_seconds=round(time.process_time() - cpu, 1), parts=parts,
+                goal='<= 300 s on 2 cores', peer='authors\' README: about an hour or less', met=seconds <= 300)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--only', nargs='*', default=['P18', 'P19'])
     args = parser.parse_args()

@@ -1,7 +1,9 @@
-"""P21: CPU seconds that an import costs, each in a fresh process, the cases taking turns; JSON under benchmarks/results/.
+"""P21: CPU seconds that an import costs, each in a fresh process, the cases taking turns; JSON under
+benchmarks/results/.
 
     python benchmarks/bench_import.py [--rounds 9]
-The goal: every library module together at most 0.7 s above torch alone. Files are read once beforehand, so that no case pays for a cold disk."""
+The goal: every library module together at most 0.7 s above torch alone. Files are read once beforehand, so that no case
+pays for a cold disk."""
 import argparse
 import os
 
@@ -13,7 +15,8 @@ import sys
 from pathlib import Path
 
 root = Path(__file__).parents[1]
-modules = sorted('.'.join(p.relative_to(root).with_suffix('').parts) for p in (root/'paper_repro').glob('*/*.py') if p.name != '__init__.py')
+modules = sorted('.'.join(p.relative_to(root).with_suffix('').parts)
+                 for p in (root/'paper_repro').glob('*/*.py') if p.name != '__init__.py')
 cases = {
     'python': 'pass',
     'torch': 'import torch',
@@ -35,7 +38,7 @@ def cpu_seconds(code):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--rounds', type=int, default=9, help='fresh processes of each case')
     args = parser.parse_args()
     for code in cases.values(): cpu_seconds(code)
@@ -47,8 +50,10 @@ def main():
     from paper_repro.core.runtime import provenance
     median = {name: statistics.median(t) for name, t in times.items()}
     over = median['paper_repro, every module'] - median['torch']
-    result = dict(benchmark='P21 import', unit='CPU s', rounds=args.rounds, modules=modules, provenance=provenance('cpu'),
-                  cases={name: dict(median=round(median[name], 3), min=round(min(t), 3), max=round(max(t), 3)) for name, t in times.items()},
+    result = dict(benchmark='P21 import', unit='CPU s', rounds=args.rounds, modules=modules,
+                  provenance=provenance('cpu'),
+                  cases={name: dict(median=round(median[name], 3), min=round(min(t), 3), max=round(max(t), 3))
+                         for name, t in times.items()},
                   over_torch=round(over, 3), goal=f'over_torch <= {goal}', met=over <= goal)
     write_json(root/'benchmarks/results/bench_import.json', result)
     for name, t in times.items(): print(f'{name:28} {median[name]:6.2f} s   ({min(t):.2f} to {max(t):.2f})')

@@ -1,7 +1,9 @@
-"""P3, P4: influence scores in closed form against automatic differentiation. P6: how well each score ranks the exact leave-one-out change.
+"""P3, P4: influence scores in closed form against automatic differentiation. P6: how well each score ranks the exact
+leave-one-out change.
 
     python benchmarks/bench_scores.py [--rounds 5] [--only P3 P6] [--features FILE.npz]
-The authors' method takes one reverse pass a Hessian row, one gradient a sample and a dense inverse; `torch.func` vectorises both and is the stronger peer."""
+The authors' method takes one reverse pass a Hessian row, one gradient a sample and a dense inverse; `torch.func`
+vectorises both and is the stronger peer."""
 import argparse
 
 import _bench
@@ -41,12 +43,15 @@ def speed(n, d, goal, rounds):
     X, y = _bench.features(n, d, 1.)
     fit = fit_logistic(X, y)
     theta = torch.cat([fit.coef, fit.intercept[None]])
-    cases = {'ours': lambda: influence_scores(fit, X, y), 'autograd': lambda: by_autograd(theta, X, y), 'torch.func': lambda: by_functional(theta, X, y)}
+    cases = {'ours': lambda: influence_scores(fit, X, y), 'autograd': lambda: by_autograd(theta, X, y),
+             'torch.func': lambda: by_functional(theta, X, y)}
     times = _bench.in_turn(cases, rounds)
     ours, rel = cases['ours'](), lambda s: float(f'{((s - cases["ours"]()).abs() / s.abs()).max().item():.2e}')
-    out = dict(setting=dict(n=n, d=d, C=1., kind='authors'), rounds=rounds, ours_ms=_bench.summary(times['ours'], 1e3), peers={}, goal=goal, sum_of_ours=ours.sum().item())
+    out = dict(setting=dict(n=n, d=d, C=1., kind='authors'), rounds=rounds, goal=goal, sum_of_ours=ours.sum().item(),
+               ours_ms=_bench.summary(times['ours'], 1e3), peers={})
     for k in ('autograd', 'torch.func'):
-        out['peers'][k] = dict(ms=_bench.summary(times[k], 1e3), times_slower=_bench.ratio(times[k], times['ours']), largest_relative_difference=rel(cases[k]()))
+        out['peers'][k] = dict(ms=_bench.summary(times[k], 1e3), times_slower=_bench.ratio(times[k], times['ours']),
+                               largest_relative_difference=rel(cases[k]()))
     out['met'] = out['peers']['autograd']['times_slower']['median'] >= goal
     return out
 
@@ -70,22 +75,33 @@ def plain_influence(fit, X, y, X_test, y_test):
 
 
 def quality(n, C, data, m=1000, tol=1e-11):
-    "The exact changes are refits to a gradient of `tol`: at 1e-8 their noise would drown the smallest effects on the test loss."
+    """The exact changes are refits to a gradient of `tol`: at 1e-8 their noise would drown the smallest effects on the
+    test loss."""
     from scipy.stats import spearmanr
     X, y = data
     X, y, X_test, y_test = X[:n], y[:n], X[n:n + m], y[n:n + m]
     fit, exact = fit_logistic(X, y, C=C, tol=tol), loo_exact(X, y, C, tol=tol)
     refits = fit_logistic(X, y, 1 - torch.eye(n), C, init=fit, tol=tol)
-    base, total = loss_scores(fit, X_test, y_test).sum(), torch.cat([loss_scores(refits[i], X_test, y_test).sum()[None] for i in range(n)])
+    base = loss_scores(fit, X_test, y_test).sum()
+    total = torch.stack([loss_scores(refits[i], X_test, y_test).sum() for i in range(n)])
     own, test = plain_influence(fit, X, y, X_test, y_test)
     corrected = influence_scores(fit, X, y, 'corrected')
-    scores = {'corrected': (corrected, influence_matrix(fit, X, y, X_test, y_test).sum(1)), 'plain, with the ridge': (own, test),
-              'authors': (influence_scores(fit, X, y).abs(), influence_matrix(fit, X, y, X_test, y_test, 'authors').sum(1).neg()), 'training loss': (loss_scores(fit, X, y), None)}
+    totals = influence_matrix(fit, X, y, X_test, y_test).sum(1)
+    authors = influence_matrix(fit, X, y, X_test, y_test, 'authors').sum(1).neg()
+    scores = {'corrected': (corrected, totals), 'plain, with the ridge': (own, test),
+              'authors': (influence_scores(fit, X, y).abs(), authors),
+              'training loss': (loss_scores(fit, X, y), None)}
     rank = lambda a, b: None if a is None else round(float(spearmanr(a, b)[0]), 6)
-    out = dict(setting=dict(n=n, d=X.shape[1], C=C, test_rows=m, train_accuracy=fit.accuracy(X, y).item(), test_accuracy=fit.accuracy(X_test, y_test).item()),
-               spearman={k: dict(own_loss=rank(a, exact), test_loss=rank(b, total - base)) for k, (a, b) in scores.items()},
-               corrected_over_exact=dict(median=round((corrected / exact).median().item(), 4), **{f'quantile {q}': round((corrected / exact).quantile(q).item(), 4) for q in (.05, .95)}),
-               loo_against_batch_fits=float(f'{(loss_scores(refits, X, y).diagonal() - loss_scores(fit, X, y) - exact).abs().max().item():.2e}'), goal=dict(own_loss=.999, test_loss=.99))
+    quotient = corrected / exact
+    difference = (loss_scores(refits, X, y).diagonal() - loss_scores(fit, X, y) - exact).abs().max().item()
+    out = dict(setting=dict(n=n, d=X.shape[1], C=C, test_rows=m, train_accuracy=fit.accuracy(X, y).item(),
+                            test_accuracy=fit.accuracy(X_test, y_test).item()),
+               spearman={k: dict(own_loss=rank(a, exact), test_loss=rank(b, total - base))
+                         for k, (a, b) in scores.items()},
+               corrected_over_exact=dict(
+                   median=round(quotient.median().item(), 4),
+                   **{f'quantile {q}': round(quotient.quantile(q).item(), 4) for q in (.05, .95)}),
+               loo_against_batch_fits=float(f'{difference:.2e}'), goal=dict(own_loss=.999, test_loss=.99))
     out['met'] = {k: out['spearman']['corrected'][k] >= v for k, v in out['goal'].items()}
     return out
 
@@ -94,16 +110,19 @@ def p3(a): return speed(2000, 64, 20, a.rounds)
 def p4(a): return speed(1000, 256, 6, a.rounds)
 def p6(a):
     if a.data: return quality(1000, 10., a.data, m=len(a.data[0]) - 1000)
-    sets = {'ReLU features, separable': _bench.features(2000, 256, 4.), 'ReLU features, overlapping': _bench.features(2000, 256, 1.), 'Gaussian, separable': gaussian(2000, 256),
+    sets = {'ReLU features, separable': _bench.features(2000, 256, 4.),
+            'ReLU features, overlapping': _bench.features(2000, 256, 1.),
+            'Gaussian, separable': gaussian(2000, 256),
             'Gaussian with decaying spectrum, separable': gaussian(2000, 256, decay=1.5)}
     return {f'{k}, C = {C:g}': quality(1000, C, data) for k, data in sets.items() for C in (10., 1.)}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--only', nargs='*', default=['P3', 'P4', 'P6'])
-    parser.add_argument('--features', help='an .npz with X and y (first 1000 rows train, the rest test) for P6 instead of the synthetic rows')
+    parser.add_argument('--features', help='an .npz with X and y (first 1000 rows train, the rest test) for P6 instead '
+                                           'of the synthetic rows')
     args = parser.parse_args()
     args.data = _bench.load_features(args.features) if args.features else None
     for name in args.only:
