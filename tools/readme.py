@@ -2,8 +2,9 @@
 
     python tools/readme.py           write README.md
     python tools/readme.py --check   compare; decimals in outputs may differ, as they do from one machine to another
-Cells marked `#| hide` run and are left out; of those marked `#| echo: false` the Markdown output stays. Links become links from the root and must lead somewhere. Outputs are text or Markdown; a picture is a link
-to a committed file under figures/."""
+Cells marked `#| hide` run and are left out; of those marked `#| echo: false` the Markdown output stays. Links become
+links from the root and must lead somewhere. Outputs are text or Markdown; a picture is a link to a committed file under
+figures/."""
 import argparse
 import os
 import re
@@ -15,7 +16,8 @@ root = Path(__file__).parents[1]
 
 
 def from_root(link, folder):
-    "A link that holds in `folder`, as it holds in the checkout's root; web addresses and anchors stay. Raises `ValueError` where nothing lies there."
+    """A link that holds in `folder`, as it holds in the checkout's root; web addresses and anchors stay.
+    Raises `ValueError` where nothing lies there."""
     if re.match(r'[a-z]+:|#', link): return link
     path, mark, anchor = link.partition('#')
     target = Path(os.path.normpath(folder/path))
@@ -26,12 +28,14 @@ def from_root(link, folder):
 def relink(text, folder):
     "`text`, Markdown, with its links (outside of code) made to hold in the root."
     parts = re.split(r'(^```.*?^```|`[^`\n]+`)', text, flags=re.M | re.S)
-    parts[::2] = [re.sub(r'(\]\(|\b(?:src|href)=")([^)"\s]+)', lambda m: m[1] + from_root(m[2], folder), p) for p in parts[::2]]
+    def moved(m): return m[1] + from_root(m[2], folder)
+    parts[::2] = [re.sub(r'(\]\(|\b(?:src|href)=")([^)"\s]+)', moved, p) for p in parts[::2]]
     return ''.join(parts)
 
 
 def convert(notebook):
-    "The Markdown of `notebook`, executed afresh. Raises `ValueError` for a picture among the outputs and for a dead link."
+    """The Markdown of `notebook`, executed afresh.
+    Raises `ValueError` for a picture among the outputs and for a dead link."""
     import nbformat
     from nbconvert import MarkdownExporter
     from papermill import execute_notebook
@@ -39,7 +43,8 @@ def convert(notebook):
     with tempfile.TemporaryDirectory(prefix='readme_') as tmp:
         os.environ.setdefault('IPYTHONDIR', tmp)
         done = Path(tmp)/'index.ipynb'
-        ipc = Config({'KernelManager': {'transport': 'ipc', 'connection_file': f'{tmp}/k.json'}, 'NotebookClient': {'shutdown_kernel': 'immediate'}})
+        ipc = Config({'KernelManager': {'transport': 'ipc', 'connection_file': f'{tmp}/k.json'},
+                      'NotebookClient': {'shutdown_kernel': 'immediate'}})
         execute_notebook(str(notebook), str(done), kernel_name='python3', progress_bar=False, start_timeout=180,
                          resources={'metadata': {'path': str(root)}}, config=ipc)
         nb = nbformat.read(done, as_version=4)
@@ -48,9 +53,11 @@ def convert(notebook):
         if cell.cell_type == 'markdown': cell.source = relink(cell.source, notebook.parent)
         for out in cell.get('outputs', []):
             if any(k.startswith('image/') for k in out.get('data', {})):
-                raise ValueError(f'{notebook.name} shows a picture as an output; link to a file under ../figures/ instead')
+                raise ValueError(f'{notebook.name} shows a picture as an output; link to a file under ../figures/ '
+                                 'instead')
         if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr']
-        if cell.cell_type == 'code' and re.search(r'^#\|\s*echo:\s*false', cell.source, flags=re.M):        # only what it says
+        # only what it says
+        if cell.cell_type == 'code' and re.search(r'^#\|\s*echo:\s*false', cell.source, flags=re.M):
             text = '\n\n'.join(o['data'].get('text/markdown', '') for o in cell.outputs if 'data' in o)
             cell.cell_type, cell.source = 'markdown', relink(text, root)
             del cell['outputs'], cell['execution_count']
@@ -66,7 +73,8 @@ def convert(notebook):
 
 def comparable(text):
     "`text` with the decimals of output blocks (indented by four spaces) masked."
-    return [re.sub(r'\d+\.\d+(e[-+]?\d+)?', '#', line) if line.startswith('    ') else line for line in text.splitlines()]
+    return [re.sub(r'\d+\.\d+(e[-+]?\d+)?', '#', line) if line.startswith('    ') else line
+            for line in text.splitlines()]
 
 
 def main():

@@ -1,4 +1,5 @@
-"Print the requirements of settings.ini, one a line: `python tools/requirements.py [dev ...]`, each argument adding `<argument>_requirements`."
+"""Print the requirements of settings.ini, one a line: `python tools/requirements.py [dev ...]`, each argument adding
+`<argument>_requirements`."""
 import sys
 from configparser import ConfigParser
 from pathlib import Path
