@@ -1,4 +1,5 @@
-"Settings of every test: one thread a worker, no global configuration read from or written to the home folder, no window system."
+"""Settings of every test: one thread a worker, no global configuration read from or written to the home folder, no
+window system."""
 import os
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"A publisher for the tests of downloads: a server on this machine that misbehaves on request, and a made-up data set whose files it publishes."
+"""A publisher for the tests of downloads: a server on this machine that misbehaves on request, and a made-up data set
+whose files it publishes."""
 import contextlib
 import gzip
 import hashlib
@@ -87,8 +88,10 @@ def tar(members:dict):
 
 
 def data_set(monkeypatch, files:dict, archives:dict, name='made', host=HOST, folder='made'):
-    "Enter a data set into the catalogue: its unpacked files and the archives that are published, name -> content. Returns its URLs."
+    """Enter a data set into the catalogue: its unpacked files and the archives that are published, name -> content.
+    Returns its URLs."""
     urls = {f'{host}/{a}': (len(c), f'sha256:{sha256(c)}') for a, c in archives.items()}
-    monkeypatch.setitem(DATASETS, name, dict(DATASETS.get(name, dict(description='made up', embedded=False, folder=folder)),
-                        files={f: md5(c) for f, c in files.items()}, sizes={f: len(c) for f, c in files.items()}, urls=urls))
+    known = DATASETS.get(name, dict(description='made up', embedded=False, folder=folder))
+    monkeypatch.setitem(DATASETS, name, dict(known, files={f: md5(c) for f, c in files.items()},
+                                             sizes={f: len(c) for f, c in files.items()}, urls=urls))
     return list(urls)

@@ -1,4 +1,5 @@
-"A checkout of a few tiny notebooks for the tests of the batch runner. They save results through the library's functions that need no torch, so that a kernel starts fast."
+"""A checkout of a few tiny notebooks for the tests of the batch runner.
+They save results through the library's functions that need no torch, so that a kernel starts fast."""
 import fcntl
 import json
 import os
@@ -21,10 +22,13 @@ import random
 def save(item, value=0, rows=10, variant=None):
     rng = random.Random(f'{item} {seed} {value}')
     csv = ('n,x\\n' + ''.join(f'{i},{rng.random()}\\n' for i in range(rows))).encode()
-    r = dict(schema=1, paper='demo', item=item, variant=variant, profile=profile, seed=seed, parameters=dict(value=value), reported=None, data=[], weights={}, notes=[], figures=[], provenance={}, run={},
-             tables=[dict(name='t', caption='', csv='t.csv', rows=rows, columns=2, show=None)], claims=[make_claim('x < 1', True, profile, .5, .4, .6, n=rows)],
+    r = dict(schema=1, paper='demo', item=item, variant=variant, profile=profile, seed=seed, reported=None, data=[],
+             parameters=dict(value=value), weights={}, notes=[], figures=[], provenance={}, run={},
+             tables=[dict(name='t', caption='', csv='t.csv', rows=rows, columns=2, show=None)],
+             claims=[make_claim('x < 1', True, profile, .5, .4, .6, n=rows)],
              files={'t.csv': dict(sha256=sha256(csv), bytes=len(csv))})
-    write_together(result_folder(out_dir, 'demo', item, variant, profile), {'t.csv': csv, 'result.json': dump_json(r | digests(r)).encode()}, last='result.json')
+    files = {'t.csv': csv, 'result.json': dump_json(r | digests(r)).encode()}
+    write_together(result_folder(out_dir, 'demo', item, variant, profile), files, last='result.json')
 '''
 
 
@@ -37,8 +41,10 @@ def notebook(item, code, meta='', paper='demo', parameters=None):
     "A paper notebook: front matter, parameters, SAVE, then one cell for each string of `code`."
     codes = [code] if isinstance(code, str) else code
     standard = '\n'.join(f'{k} = {v!r}' for k, v in {**STANDARD, **(parameters or {})}.items())
-    cells = [cell('raw', f'---\ntitle: {item}\npaper: {paper}\nitem: {item}\n{meta}\n---'), cell('code', standard, tags=['parameters']), *(cell('code', c) for c in [SAVE, *codes])]
-    return dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
+    cells = [cell('raw', f'---\ntitle: {item}\npaper: {paper}\nitem: {item}\n{meta}\n---'),
+             cell('code', standard, tags=['parameters']), *(cell('code', c) for c in [SAVE, *codes])]
+    kernel = dict(name='python3', display_name='python3', language='python')
+    return dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
 
 
 def make_checkout(root, **notebooks):
@@ -53,7 +59,8 @@ def make_checkout(root, **notebooks):
 
 
 def environment(root, **env):
-    "The environment of a command in `root`: its own folder of temporary files, so that its kernels are found by their command line."
+    """The environment of a command in `root`: its own folder of temporary files, so that its kernels are found by their
+    command line."""
     here = Path(__file__).parents[1]
     full = {**os.environ, 'TMPDIR': str(Path(root)/'tmp'), 'PYTHONPATH': str(here), 'OMP_NUM_THREADS': '1', **env}
     full.pop('PAPER_REPRO_DATA', None)
@@ -62,8 +69,9 @@ def environment(root, **env):
 
 def start(root, *args, **env):
     "Start `paper_repro` in `root` and return the process."
-    return subprocess.Popen([sys.executable, '-c', 'from paper_repro.batch.cli import main; main()', *map(str, args)], cwd=root, env=environment(root, **env),
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    command = [sys.executable, '-c', 'from paper_repro.batch.cli import main; main()', *map(str, args)]
+    return subprocess.Popen(command, cwd=root, env=environment(root, **env), stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
 def paper_repro(root, *args, timeout=120, **env):
@@ -79,7 +87,9 @@ def kernels(root):
     "Processes that run a notebook of `root`."
     out = []
     for p in psutil.process_iter(['cmdline']):
-        if any('ipykernel' in a for a in p.info['cmdline'] or []) and any(a.startswith(f'{root}/tmp/') or '/pr-' in a and _of(p, root) for a in p.info['cmdline']): out.append(p)
+        line = p.info['cmdline'] or []
+        ours = any(a.startswith(f'{root}/tmp/') or '/pr-' in a and _of(p, root) for a in line)
+        if ours and any('ipykernel' in a for a in line): out.append(p)
     return out
 
 
@@ -107,13 +117,14 @@ def leftovers(out_dir):
 def contents(out_dir, names=('t.csv',)):
     "Relative path -> bytes of the files of that name, and the digest of what must not depend on the run."
     out = {str(p.relative_to(out_dir)): p.read_bytes() for p in Path(out_dir).rglob('*') if p.name in names}
-    out |= {str(p.relative_to(out_dir)): json.loads(p.read_text())['content_sha256'] for p in Path(out_dir).rglob('result.json')}
+    out |= {str(p.relative_to(out_dir)): json.loads(p.read_text())['content_sha256']
+            for p in Path(out_dir).rglob('result.json')}
     return out
 
 
 def once(tmp_path_factory, name, make):
-    """Call `make(folder)` once for all workers of a parallel test run; every worker gets the folder and what it returned, as JSON gives it back.
-    A failure is raised in each of them."""
+    """Call `make(folder)` once for all workers of a parallel test run; every worker gets the folder and what it
+    returned, as JSON gives it back. A failure is raised in each of them."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get('PYTEST_XDIST_WORKER') else base)/name
     folder.mkdir(exist_ok=True)

@@ -26,9 +26,11 @@ def test_base_is_an_argument_with_a_default():
 
 
 def test_requirements_come_from_settings_ini_before_the_sources():
-    copied, installed, sources = position('COPY', 'settings.ini', 'tools/requirements.py'), position('RUN', 'pip install'), position('COPY', '. .')
+    copied = position('COPY', 'settings.ini', 'tools/requirements.py')
+    installed, sources = position('RUN', 'pip install'), position('COPY', '. .')
     assert copied < installed < sources
-    assert 'requirements.py dev >' in instructions()[installed][1] and '-r requirements.txt' in instructions()[installed][1]
+    text = instructions()[installed][1]
+    assert 'requirements.py dev >' in text and '-r requirements.txt' in text
 
 
 def test_no_package_is_named_in_the_dockerfile():
@@ -81,6 +83,7 @@ def test_git_keeps_the_data_room_and_ignores_downloads(tmp_path):
 def test_docker_test_says_why_it_skips(tmp_path):
     "On a machine with neither an engine nor buildah it ends well, with the reason."
     for tool in ('dirname', 'id'): (tmp_path/tool).symlink_to(shutil.which(tool))
-    done = subprocess.run(['/bin/sh', ROOT/'tools/docker_test.sh'], env=dict(PATH=str(tmp_path)), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(['/bin/sh', ROOT/'tools/docker_test.sh'], env=dict(PATH=str(tmp_path)), capture_output=True,
+                          text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('docker-test skipped: no Docker engine answers')

@@ -1,4 +1,5 @@
-"Downloads that break off, are altered, come over http or hold what they should not: F5 to F9 of the reliability promises."
+"""Downloads that break off, are altered, come over http or hold what they should not: F5 to F9 of the reliability
+promises."""
 import shutil
 import ssl
 import subprocess
@@ -47,7 +48,8 @@ def test_truncated_download_is_retried_then_named_with_both_sizes(length, made, 
     packed = gz(IMAGES)
     made.publish('images.gz', Answer(packed, sent=len(packed)//2, length=length))
     with pytest.raises(OSError) as e: fetch('made', tmp_path)
-    assert f'{HOST}/images.gz: expected {len(packed)} bytes, received {len(packed)//2}, after 3 attempts' in str(e.value)
+    cut = f'expected {len(packed)} bytes, received {len(packed)//2}, after 3 attempts'
+    assert f'{HOST}/images.gz: {cut}' in str(e.value)
     assert made.asked == ['/images.gz']*3 and files(tmp_path) == []
 
 
@@ -92,7 +94,8 @@ def test_full_disk_is_not_taken_for_a_bad_connection(made, tmp_path, monkeypatch
         def __enter__(self): return self
         def __exit__(self, *_): pass
         def write(self, _): raise OSError(28, 'No space left on device')
-    monkeypatch.setattr(sources, 'open', lambda path, mode='r': Full() if mode == 'wb' else open(path, mode), raising=False)
+    def opened(path, mode='r'): return Full() if mode == 'wb' else open(path, mode)
+    monkeypatch.setattr(sources, 'open', opened, raising=False)
     with pytest.raises(OSError, match='No space left'): fetch('made', tmp_path)
     assert made.asked == ['/images.gz'] and files(tmp_path) == []
 
@@ -151,7 +154,8 @@ def test_redirect_to_http_is_refused(made, tmp_path):
 
 
 def test_failing_https_is_an_error_and_http_is_not_tried(server, monkeypatch, tmp_path):
-    url, = data_set(monkeypatch, {'images': IMAGES}, {'images.gz': gz(IMAGES)}, host=f'https://127.0.0.1:{server.port}')   # this port speaks http
+    host = f'https://127.0.0.1:{server.port}' # this port speaks http
+    url, = data_set(monkeypatch, {'images': IMAGES}, {'images.gz': gz(IMAGES)}, host=host)
     server.publish('images.gz', Answer(gz(IMAGES)))
     with pytest.raises(OSError) as e: fetch('made', tmp_path)
     assert f'{url}: expected {len(gz(IMAGES))} bytes, received 0, after 3 attempts (SSLError' in str(e.value)
@@ -161,8 +165,9 @@ def test_failing_https_is_an_error_and_http_is_not_tried(server, monkeypatch, tm
 @pytest.mark.skipif(not shutil.which('openssl'), reason='openssl makes the certificate')
 def test_certificate_nobody_vouches_for_is_refused(server, monkeypatch, tmp_path):
     key, cert = tmp_path/'key.pem', tmp_path/'cert.pem'
-    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, '-days', '2', '-subj', '/CN=127.0.0.1',
-                    '-addext', 'subjectAltName=IP:127.0.0.1'], check=True, capture_output=True)
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert,
+                    '-days', '2', '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'],
+                   check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     tls = type(server.server)(('127.0.0.1', 0), server.server.RequestHandlerClass, bind_and_activate=True)
@@ -170,7 +175,8 @@ def test_certificate_nobody_vouches_for_is_refused(server, monkeypatch, tmp_path
     tls.socket = context.wrap_socket(tls.socket, server_side=True)
     threading.Thread(target=tls.serve_forever, kwargs=dict(poll_interval=.02), daemon=True).start()
     try:
-        data_set(monkeypatch, {'images': IMAGES}, {'images.gz': gz(IMAGES)}, host=f'https://127.0.0.1:{tls.server_address[1]}')
+        host = f'https://127.0.0.1:{tls.server_address[1]}'
+        data_set(monkeypatch, {'images': IMAGES}, {'images.gz': gz(IMAGES)}, host=host)
         server.publish('images.gz', Answer(gz(IMAGES)))
         with pytest.raises(OSError, match='CERTIFICATE_VERIFY_FAILED'): fetch('made', tmp_path/'data')
     finally:
@@ -186,7 +192,8 @@ EVIL = {
     'path that leads outside, named as a file of the data set': {'made/../../images': IMAGES},
     'absolute path': {'/escaped': b'x'},
     'symbolic link out': {'made/link': dict(type=tarfile.SYMTYPE, linkname='../../escaped')},
-    'symbolic link named as a file of the data set': {'made/labels': dict(type=tarfile.SYMTYPE, linkname='/etc/passwd')},
+    'symbolic link named as a file of the data set': {
+        'made/labels': dict(type=tarfile.SYMTYPE, linkname='/etc/passwd')},
     'link inside': {'made/link': dict(type=tarfile.SYMTYPE, linkname='images')},
     'hard link out': {'made/link': dict(type=tarfile.LNKTYPE, linkname='../../escaped')},
     'device node': {'made/null': dict(type=tarfile.CHRTYPE, devmajor=1, devminor=3)},
@@ -204,7 +211,8 @@ def test_archive_that_reaches_outside_is_refused_and_nothing_is_written(member, 
 
 
 def test_archive_gives_only_the_files_of_the_data_set(server, monkeypatch, tmp_path):
-    packed = tar({'made': dict(type=tarfile.DIRTYPE), 'made/images': IMAGES, 'made/labels': LABELS, 'made/readme.html': b'hello', 'made/.hidden': b'x'})
+    packed = tar({'made': dict(type=tarfile.DIRTYPE), 'made/images': IMAGES, 'made/labels': LABELS,
+                  'made/readme.html': b'hello', 'made/.hidden': b'x'})
     data_set(monkeypatch, {'images': IMAGES, 'labels': LABELS}, {'made.tar.gz': packed})
     server.publish('made.tar.gz', Answer(packed))
     fetch('made', tmp_path)
@@ -217,14 +225,18 @@ def test_packed_file_that_unpacks_to_more_is_cut_and_not_kept(server, monkeypatc
     bomb = gz(bytes(50_000_000))
     data_set(monkeypatch, {'images': IMAGES}, {'images.gz': bomb})
     server.publish('images.gz', Answer(bomb))
-    with pytest.raises(ValueError, match=f'images unpacks to more than its published {len(IMAGES)} bytes'): fetch('made', tmp_path)
+    message = f'images unpacks to more than its published {len(IMAGES)} bytes'
+    with pytest.raises(ValueError, match=message): fetch('made', tmp_path)
     assert files(tmp_path) == ['downloads/images.gz']
 
 
 @pytest.mark.parametrize('members,message', [
-    ({'made/images': IMAGES + b'x', 'made/labels': LABELS}, f"member 'made/images' has {len(IMAGES) + 1} bytes, published {len(IMAGES)}"),
-    ({'made/images': IMAGES, 'made/labels': LABELS, 'made/zeros': bytes(20_000_000)}, 'its members hold more than the published'),
-    ({'made/images': IMAGES, 'made/labels': LABELS[::-1]}, 'MD5 of labels')], ids=['member larger than published', 'bomb among the members', 'member altered'])
+    ({'made/images': IMAGES + b'x', 'made/labels': LABELS},
+     f"member 'made/images' has {len(IMAGES) + 1} bytes, published {len(IMAGES)}"),
+    ({'made/images': IMAGES, 'made/labels': LABELS, 'made/zeros': bytes(20_000_000)},
+     'its members hold more than the published'),
+    ({'made/images': IMAGES, 'made/labels': LABELS[::-1]}, 'MD5 of labels'),
+], ids=['member larger than published', 'bomb among the members', 'member altered'])
 def test_archive_with_other_members_than_published_is_refused(members, message, server, monkeypatch, tmp_path):
     packed = tar(members)
     data_set(monkeypatch, {'images': IMAGES, 'labels': LABELS}, {'made.tar.gz': packed})
@@ -260,5 +272,6 @@ def test_command_says_in_one_line_what_could_not_be_fetched(monkeypatch, tmp_pat
     monkeypatch.setattr(requests.adapters.HTTPAdapter, 'send', refuse)
     out = CliRunner().invoke(app, ['data', 'fetch', 'norb', '--data', str(tmp_path)])
     assert out.exit_code == 1 and 'Traceback' not in out.output
-    assert 'norb not fetched: https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-5x46789x9x18x6x2x96x96-training-dat.mat.gz' in out.output.replace('\n', '')
+    url = 'https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/smallnorb-5x46789x9x18x6x2x96x96-training-dat.mat.gz'
+    assert f'norb not fetched: {url}' in out.output.replace('\n', '')
     assert 'no route to the internet' in out.output and files(tmp_path) == []

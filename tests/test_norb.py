@@ -1,4 +1,5 @@
-"small NORB from its published form to a pool: made files in the published format, served as the publisher would; damaged ones; what the command line says where they are absent."
+"""small NORB from its published form to a pool: made files in the published format, served as the publisher would;
+damaged ones; what the command line says where they are absent."""
 import struct
 
 import numpy as np
@@ -41,7 +42,8 @@ def test_published_files_are_fetched_and_read_as_images_of_the_first_camera(monk
         assert fetch('norb', tmp_path) == tmp_path/'smallnorb' and len(server.asked) == 6
     images = load_images('norb', tmp_path, classes=(0, 1), train_size=10)
     rows = [i for i in range(N) if i % 5 < 2]
-    assert images.x_train.dtype == torch.uint8 and images.x_train.shape == (10, 1, 96, 96) and images.x_test.shape == (12, 1, 96, 96)
+    assert images.x_train.dtype == torch.uint8
+    assert images.x_train.shape == (10, 1, 96, 96) and images.x_test.shape == (12, 1, 96, 96)
     assert images.x_train[:, 0].numpy().tolist() == made[f'{SPLITS["train"]}-dat.mat'][rows[:10], 0].tolist()
     assert images.x_test[:, 0].numpy().tolist() == made[f'{SPLITS["test"]}-dat.mat'][rows, 0].tolist()
     assert images.counts == [5, 5] and images.y_train.tolist() == [0, 1]*5
@@ -54,7 +56,9 @@ def two_dimensions(c): return c[:4] + struct.pack('<i', 2) + c[8:]
 
 
 @pytest.mark.parametrize('what', ['dat', 'cat'])
-@pytest.mark.parametrize('damage,message', [(cut, 'its sizes'), (other_magic, 'magic number is 0x1e3d4c53'), (other_sizes, 'its sizes'), (two_dimensions, 'dimensions|one class an image')])
+@pytest.mark.parametrize('damage,message', [
+    (cut, 'its sizes'), (other_magic, 'magic number is 0x1e3d4c53'), (other_sizes, 'its sizes'),
+    (two_dimensions, 'dimensions|one class an image')])
 def test_file_that_is_no_whole_matrix_is_one_clear_error(what, damage, message, monkeypatch, tmp_path):
     contents = {f: matrix_bytes(a) for f, a in matrices().items()}
     f = f'{SPLITS["test"]}-{what}.mat'
@@ -63,7 +67,9 @@ def test_file_that_is_no_whole_matrix_is_one_clear_error(what, damage, message, 
     assert f in str(e.value)
 
 
-@pytest.mark.parametrize('change,message', [(lambda m: m[:, 0], r'\(n, 2, 96, 96\)'), (lambda m: m[:, :, :48, :48].copy(), r'\(n, 2, 96, 96\)'), (lambda m: m[:7], 'one class an image')])
+@pytest.mark.parametrize('change,message', [
+    (lambda m: m[:, 0], r'\(n, 2, 96, 96\)'), (lambda m: m[:, :, :48, :48].copy(), r'\(n, 2, 96, 96\)'),
+    (lambda m: m[:7], 'one class an image')])
 def test_matrices_that_do_not_belong_together_are_one_clear_error(change, message, monkeypatch, tmp_path):
     made, f = matrices(), f'{SPLITS["train"]}-dat.mat'
     place(monkeypatch, tmp_path, {k: matrix_bytes(change(a) if k == f else a) for k, a in made.items()})
@@ -82,16 +88,21 @@ def test_absent_data_are_named_with_the_command_that_fetches_them(tmp_path):
     from typer.testing import CliRunner
 
     from paper_repro.batch.cli import app
-    def lines(*args): return [line for line in CliRunner().invoke(app, [*args, '--data', str(tmp_path)], env={'COLUMNS': '200'}).output.splitlines() if 'norb' in line]
-    with pytest.raises(FileNotFoundError, match='norb not found .*6 of 6 files.* Run: paper_repro data fetch norb'): load_images('norb', tmp_path)
+    def lines(*args):
+        out = CliRunner().invoke(app, [*args, '--data', str(tmp_path)], env={'COLUMNS': '200'}).output
+        return [line for line in out.splitlines() if 'norb' in line]
+    with pytest.raises(FileNotFoundError, match='norb not found .*6 of 6 files.* Run: paper_repro data fetch norb'):
+        load_images('norb', tmp_path)
     assert 'absent; paper_repro data fetch norb' in lines('data', 'list')[0]
-    rows = [line for line in lines('list', '--profile', 'quick', '--out-dir', str(tmp_path/'figures')) if 'train_features' in line]
+    listed = lines('list', '--profile', 'quick', '--out-dir', str(tmp_path/'figures'))
+    rows = [line for line in listed if 'train_features' in line]
     assert len(rows) == 2 and all('missing data' in r and 'paper_repro data fetch norb' in r for r in rows)
 
 
 def test_sizes_of_the_published_files_follow_from_their_format():
     for f, size in DATASETS['norb']['sizes'].items():
-        shape, itemsize = {'dat': ((24_300, 2, 96, 96), 1), 'cat': ((24_300,), 4), 'info': ((24_300, 4), 4)}[f.split('-')[-1].removesuffix('.mat')]
+        kinds = {'dat': ((24_300, 2, 96, 96), 1), 'cat': ((24_300,), 4), 'info': ((24_300, 4), 4)}
+        shape, itemsize = kinds[f.split('-')[-1].removesuffix('.mat')]
         assert size == 8 + 4*max(len(shape), 3) + np.prod(shape)*itemsize
 
 
@@ -101,7 +112,8 @@ def test_pool_of_small_norb_has_2304_features(transform, m, monkeypatch, tmp_pat
     from paper_repro.subsampling.pools import frozen_pool
     place(monkeypatch, tmp_path, {f: matrix_bytes(a) for f, a in matrices().items()})
     images = load_images('norb', tmp_path, classes=(0, 1), train_size=4)
-    pool = frozen_pool(images, transform, resnet56v2(5, 1, size=96, n=1, divide=255), 'untrained', folder=tmp_path/'cache')
+    net = resnet56v2(5, 1, size=96, n=1, divide=255)
+    pool = frozen_pool(images, transform, net, 'untrained', folder=tmp_path/'cache')
     assert pool.Z.shape == (4*(1 + m), 2304) and pool.Z_test.shape == (12*(1 + m), 2304) and pool.m == m
     assert pool.Z.isfinite().all() and len(pool.fit(torch.ones(1, len(pool.Z)).double()).correct[0]) == 12
 
@@ -110,7 +122,8 @@ def test_network_trained_as_released_divides_its_images_by_255_twice(tmp_path):
     from paper_repro.models.resnet import extract_features, load_pretrained, resnet56v2, save_pretrained
     kwargs = dict(n_classes=5, in_channels=1, size=96, n=1)
     x = torch.randint(0, 256, (3, 1, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    save_pretrained('norb_resnet56v2', resnet56v2(**kwargs, divide=255), torch.zeros(1, 96, 96), kwargs | dict(divide=255), tmp_path)
+    save_pretrained('norb_resnet56v2', resnet56v2(**kwargs, divide=255), torch.zeros(1, 96, 96),
+                    kwargs | dict(divide=255), tmp_path)
     z = extract_features(load_pretrained('norb_resnet56v2', tmp_path)[0], x)
     once = extract_features(resnet56v2(**kwargs), x.float()/255/255)
     torch.testing.assert_close(z, once)

@@ -22,8 +22,8 @@ PARSER.read(ROOT/'settings.ini', encoding='utf-8')
 SETTINGS = PARSER['DEFAULT']
 REQUIREMENTS, DEV = SETTINGS['requirements'].split(), SETTINGS['dev_requirements'].split()
 PAPERS = sorted(p for p in (ROOT/'nbs/papers').glob('*/*.ipynb') if p.name[0] not in '._')
-MODULES = sorted('.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__') for p in (ROOT/'paper_repro').rglob('*.py')
-                 if p.name != '_modidx.py')
+MODULES = sorted('.'.join(p.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+                 for p in (ROOT/'paper_repro').rglob('*.py') if p.name != '_modidx.py')
 paper = pytest.mark.parametrize('path', PAPERS, ids=lambda p: f'{p.parent.name}/{p.stem}')
 
 
@@ -42,7 +42,8 @@ def python(code):
 def tracked():
     "Files under version control; where there is no git, the files an unpacked archive holds."
     if (ROOT/'.git').exists() and shutil.which('git'):
-        done = subprocess.run(['git', '-C', ROOT, '-c', f'safe.directory={ROOT}', 'ls-files', '-z'], capture_output=True, check=True)
+        done = subprocess.run(['git', '-C', ROOT, '-c', f'safe.directory={ROOT}', 'ls-files', '-z'],
+                              capture_output=True, check=True)
         return [p for name in done.stdout.decode().split('\0') if name and (p := ROOT/name).is_file()]
     skip = {'.venv', '__pycache__', '.ipynb_checkpoints', '.pytest_cache', 'smoke', 'cache', 'paper_repro.egg-info'}
     return [p for p in ROOT.rglob('*') if p.is_file() and not skip & set(p.relative_to(ROOT).parts)]
@@ -57,7 +58,8 @@ def test_conda_environment_lists_what_settings_ini_lists():
 
 
 def test_docker_requirements_are_what_settings_ini_lists():
-    done = subprocess.run([sys.executable, ROOT/'tools/requirements.py', 'dev'], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, ROOT/'tools/requirements.py', 'dev'],
+                          capture_output=True, text=True, check=True)
     assert done.stdout.split() == REQUIREMENTS + DEV
     assert 'tools/requirements.py dev' in (ROOT/'Dockerfile').read_text()
 
@@ -72,7 +74,8 @@ def test_installed_package_declares_what_settings_ini_lists():
 def test_pins_that_nbdev_needs():
     assert {'nbdev==2.4.14', 'execnb>=0.1.18,<0.2', 'ghapi>=1.1,<2'} <= set(DEV)
     assert 'fastcore>=1.12,<2' in REQUIREMENTS
-    assert 'tags' in SETTINGS['allowed_cell_metadata_keys'].split()      # else nbdev_clean deletes papermill's `parameters` tag
+    # else nbdev_clean deletes papermill's `parameters` tag
+    assert 'tags' in SETTINGS['allowed_cell_metadata_keys'].split()
 
 
 def imported(source):
@@ -99,12 +102,14 @@ def test_requirements_are_what_is_imported():
     papers = set().union(set(), *map(notebook_imports, PAPERS))
     beside = set().union(*map(notebook_imports, (ROOT/'nbs').rglob('*.ipynb')))
     distributions = {**packages_distributions(), 'cycler': ['matplotlib']}      # cycler is matplotlib's own, split off
-    def dists(names): return {name_of(d) for n in names if n not in sys.stdlib_module_names for d in distributions.get(n, [n])}
+    def dists(names):
+        return {name_of(d) for n in names if n not in sys.stdlib_module_names for d in distributions.get(n, [n])}
     ours = {name_of(SETTINGS['lib_name'])}
     listed, dev = set(map(name_of, REQUIREMENTS)), set(map(name_of, DEV))
     assert dists(library | papers) - ours <= listed
     assert dists(beside) - ours <= listed | dev
-    commands = {'jupyterlab', 'ipykernel', 'nbconvert', 'fastcore'}      # make lab, the kernel, make readme; fastcore.test in the notebooks
+    # make lab, the kernel, make readme; fastcore.test in the notebooks
+    commands = {'jupyterlab', 'ipykernel', 'nbconvert', 'fastcore'}
     assert listed <= dists(library | beside) | commands
 
 
@@ -119,7 +124,8 @@ def test_import_leaves_heavy_packages_alone():
 
 def test_import_leaves_global_random_state_alone():
     code = ('import importlib, json, random\nimport numpy, torch\n'
-            'def state(): return repr(random.getstate()), repr(numpy.random.get_state()), torch.get_rng_state().tolist()\n'
+            'def state():\n'
+            '    return repr(random.getstate()), repr(numpy.random.get_state()), torch.get_rng_state().tolist()\n'
             'random.seed(1); numpy.random.seed(2); torch.manual_seed(3); before = state()\n'
             f'for m in {MODULES}: importlib.import_module(m)\n'
             'print(json.dumps([a == b for a, b in zip(before, state())]))')
@@ -128,8 +134,9 @@ def test_import_leaves_global_random_state_alone():
 
 def test_import_changes_no_default_of_torch():
     code = ('import importlib, json\nimport torch\n'
-            'def state(): return [str(torch.get_default_dtype()), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), '
-            'torch.is_grad_enabled(), torch.get_float32_matmul_precision()]\n'
+            'def state():\n'
+            '    return [str(torch.get_default_dtype()), torch.get_num_threads(), torch.is_grad_enabled(),\n'
+            '            torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision()]\n'
             'before = state()\n'
             f'for m in {MODULES}: importlib.import_module(m)\n'
             'print(json.dumps([before, state()]))')
@@ -178,7 +185,8 @@ def test_one_parameters_cell_of_literals(path):
     assert len(values) == len(body), 'only assignments of literals'
     defaults = dict(profile='smoke', device='auto', data_root=None, out_dir='figures')
     assert {k: values.get(k, 'absent') for k in defaults} == defaults and isinstance(values.get('seed'), int)
-    unknown = {k for v in (read_item(path).meta.get('variants') or {}).values() for k in v} - set(values) - {'needs', 'profiles'}
+    variants = read_item(path).meta.get('variants') or {}
+    unknown = {k for v in variants.values() for k in v} - set(values) - {'needs', 'profiles'}
     assert not unknown, 'variants set parameters that the notebook has not'
 
 
@@ -206,16 +214,20 @@ def index_hosts():
 
 
 def test_no_path_or_host_of_a_machine_is_committed():
-    machine = re.compile(r'(?<![\w.\-/}])/(?:root|home|Users|work|tmp|private/tmp|mnt)/[\w.]{2}')        # a name of one letter is an example
+    # a name of one letter is an example
+    machine = re.compile(r'(?<![\w.\-/}])/(?:root|home|Users|work|tmp|private/tmp|mnt)/[\w.]{2}')
     named = [str(ROOT), str(Path.home()), *index_hosts()]
-    named = [n for n in named if n.count('/') != 1 and n != '/home/reader']        # a folder at the top of the disk is no telling name
+    # a folder at the top of the disk is no telling name
+    named = [n for n in named if n.count('/') != 1 and n != '/home/reader']
     bad = []
     for path in tracked():
         data = path.read_bytes()
         if b'\0' in data[:8192] or path == Path(__file__): continue
         for i, line in enumerate(data.decode('utf-8', 'replace').splitlines(), 1):
-            line = re.sub('/home/reader|/tmp/ipykernel_', '', line)       # the user inside the image; where every kernel says its cells lie
-            if machine.search(line) or any(n in line for n in named): bad.append(f'{path.relative_to(ROOT)}:{i}: {line.strip()[:120]}')
+            # the user inside the image; where every kernel says its cells lie
+            line = re.sub('/home/reader|/tmp/ipykernel_', '', line)
+            if machine.search(line) or any(n in line for n in named):
+                bad.append(f'{path.relative_to(ROOT)}:{i}: {line.strip()[:120]}')
     assert bad == []
 
 
@@ -227,14 +239,16 @@ def test_no_tracked_file_is_large():
 
 def test_licence_is_apache():
     text = (ROOT/'LICENSE').read_text()
-    assert 'Apache License' in text and 'Version 2.0, January 2004' in text and 'Copyright 2026 The paper_repro authors' in text
+    for part in ('Apache License', 'Version 2.0, January 2004', 'Copyright 2026 The paper_repro authors'):
+        assert part in text
 
 
 # the commands
 
 @pytest.fixture
 def make(tmp_path):
-    "`make` in a copy of what the set-up needs, where no interpreter is found unless a test names one: nothing is ever installed for real."
+    """`make` in a copy of what the set-up needs, where no interpreter is found unless a test names one: nothing is ever
+    installed for real."""
     for name in ('Makefile', 'settings.ini', 'setup.py', 'pyproject.toml'): shutil.copy(ROOT/name, tmp_path)
     shutil.copytree(ROOT/'tools', tmp_path/'tools')
     def run(*args, **env):
@@ -252,7 +266,8 @@ needs_make = pytest.mark.skipif(not shutil.which('make'), reason='make is not in
 def test_make_alone_lists_the_targets(make):
     code, out = make()
     assert code == 0
-    for target in ('reproduce', 'test', 'lab', 'export', 'clean', 'readme', 'hooks', 'docker', 'docker-test'): assert f'make {target} ' in out
+    for target in ('reproduce', 'test', 'lab', 'export', 'clean', 'readme', 'hooks', 'docker', 'docker-test'):
+        assert f'make {target} ' in out
 
 
 @needs_make
@@ -280,8 +295,11 @@ def stamped(make):
     bin = make.folder/'.venv/bin'
     bin.mkdir(parents=True)
     (make.folder/'.venv/pyvenv.cfg').write_text('')
-    (bin/'python').write_text(f'#!/bin/sh\ncase "$*" in *"pip --version"*) echo pip 0;; *"pip install"*) echo "pip: $*" >> "{make.folder}/calls";; *) exec "{sys.executable}" "$@";; esac\n')
-    (bin/'paper_repro').write_text('#!/bin/sh\necho "called: $* data=${PAPER_REPRO_DATA:-}"\n[ "$1" = run ] && exit ${RUN_STATUS:-0}\nexit 0\n')
+    (bin/'python').write_text(
+        f'#!/bin/sh\ncase "$*" in *"pip --version"*) echo pip 0;; '
+        f'*"pip install"*) echo "pip: $*" >> "{make.folder}/calls";; *) exec "{sys.executable}" "$@";; esac\n')
+    (bin/'paper_repro').write_text(
+        '#!/bin/sh\necho "called: $* data=${PAPER_REPRO_DATA:-}"\n[ "$1" = run ] && exit ${RUN_STATUS:-0}\nexit 0\n')
     for p in bin.iterdir(): p.chmod(0o755)
     code, out = make('install')
     assert code == 0 and 'Installed in' in out

@@ -20,7 +20,8 @@ while True:
     fig, ax = plt.subplots()
     for k in {'uniform', 'influence', 'loss'}: ax.plot([1, 2, 3], [value, len(k), 2], label='same')
     ax.set_title('$\\\\alpha$')
-    r.add_figure(fig, caption='n = 3').add_table(pd.DataFrame(dict(x=[value]*20000)), show=False).add_claim('a', True, estimate=value, low=value, high=value)
+    r.add_figure(fig, caption='n = 3').add_table(pd.DataFrame(dict(x=[value]*20000)), show=False)
+    r.add_claim('a', True, estimate=value, low=value, high=value)
     plt.close(fig)
     print(r.save().name, flush=True)
     if not forever: break
@@ -29,13 +30,16 @@ while True:
 
 
 def make(out, value, *more, hash_seed='0'):
-    return subprocess.Popen([sys.executable, '-c', MAKE, str(out), str(value), *more], env=environment(out.parent, TMPDIR=None, PYTHONHASHSEED=hash_seed), cwd=out.parent, stdout=subprocess.PIPE, text=True)
+    env = environment(out.parent, TMPDIR=None, PYTHONHASHSEED=hash_seed)
+    return subprocess.Popen([sys.executable, '-c', MAKE, str(out), str(value), *more], env=env, cwd=out.parent,
+                            stdout=subprocess.PIPE, text=True)
 
 
 def test_two_processes_write_the_same_bytes(tmp_path):
     for name in ('a', 'b'): assert make(tmp_path/name, .5).wait() == 0
     a, b = (read_result(tmp_path/n/'demo/figure1/quick') for n in 'ab')
-    assert a['files'] == b['files'] and a['content_sha256'] == b['content_sha256'] and set(a['files']) == {'figure.png', 'figure.svg', 'table.csv'}
+    assert a['files'] == b['files'] and a['content_sha256'] == b['content_sha256']
+    assert set(a['files']) == {'figure.png', 'figure.svg', 'table.csv'}
     assert verify_result(tmp_path/'a/demo/figure1/quick') == []
     assert str(tmp_path) not in (tmp_path/'a/demo/figure1/quick/result.json').read_text()
 
