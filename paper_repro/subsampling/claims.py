@@ -30,10 +30,11 @@ def interval_claim(
     outside = r['high'] <= above or r['low'] >= below
     alone = bootstrap_interval(runs, statistic, seed=seed, items=False) if r['n'] > 1 else None
     want = f'above {above:g}' if below == torch.inf else f'between {above:g} and {below:g}'
-    return dict(name=name, holds=holds, undecided=not holds and not outside, estimate=r['estimate'], low=r['low'], high=r['high'], n=r['n'],
-                test=TEST if r['n'] > 1 else TEST_IMAGES,
-                detail=f'{detail}; expected {want}' + ('' if holds else ': contradicted' if outside else ': undecided') +
-                (f"; over rounds alone [{alone['low']:.4f}, {alone['high']:.4f}]" if alone else ''))
+    verdict = '' if holds else ': contradicted' if outside else ': undecided'
+    rounds = f"; over rounds alone [{alone['low']:.4f}, {alone['high']:.4f}]" if alone else ''
+    return dict(name=name, holds=holds, undecided=not holds and not outside, estimate=r['estimate'], low=r['low'],
+                high=r['high'], n=r['n'], test=TEST if r['n'] > 1 else TEST_IMAGES,
+                detail=f'{detail}; expected {want}{verdict}{rounds}')
 
 # %% ../../nbs/subsampling/57_claims.ipynb #f2f24090
 def share_claim(
@@ -48,8 +49,11 @@ def share_claim(
     "Test a claim about a share of the gain of full augmentation."
     gap = bootstrap_interval({k: runs[k] for k in ('none', 'full')}, lambda m: m['full'] - m['none'], seed=seed)
     if gap['low'] <= 0:
-        return dict(name=name, holds=None, test=TEST, detail=f"not tested: the gain of full augmentation, {gap['estimate']:.4f} [{gap['low']:.4f}, {gap['high']:.4f}], is not above 0")
-    return interval_claim(name, runs, lambda m: (difference(m) / (m['full'] - m['none'])).clamp(-100, 100), above, below, detail, seed)
+        got = f"{gap['estimate']:.4f} [{gap['low']:.4f}, {gap['high']:.4f}]"
+        return dict(name=name, holds=None, test=TEST,
+                    detail=f'not tested: the gain of full augmentation, {got}, is not above 0')
+    def share(m): return (difference(m) / (m['full'] - m['none'])).clamp(-100, 100)
+    return interval_claim(name, runs, share, above, below, detail, seed)
 
 # %% ../../nbs/subsampling/57_claims.ipynb #0a43d2c9
 def middle(
@@ -73,7 +77,8 @@ def gain_claims(
 )->list[dict]:     # twice keyword arguments for `Result.add_claim`
     "None < full and none < uniform (README plot of the released code)."
     mid = middle(curves)
-    runs = {'none': curves.correct['none'][0], 'full': curves.correct['full'][0], 'uniform': curves.mean_over('uniform', mid)}
+    runs = {'none': curves.correct['none'][0], 'full': curves.correct['full'][0],
+            'uniform': curves.mean_over('uniform', mid)}
     return [interval_claim('none < full', runs, lambda m: m['full'] - m['none'], seed=seed),
             interval_claim(f'none < uniform, {_span(mid)}', runs, lambda m: m['uniform'] - m['none'], seed=seed)]
 
@@ -85,18 +90,20 @@ def policy_claims(
 )->list[dict]:       # twice keyword arguments for `Result.add_claim`
     "Uniform < policy, and the policy about as good as full augmentation (README plot of the released code)."
     mid, name = middle(curves), name or f'proportional to {policy}'
-    runs = {'none': curves.correct['none'][0], 'full': curves.correct['full'][0], 'uniform': curves.mean_over('uniform', mid),
-            'policy': curves.mean_over(policy, mid), 'late': curves.at(policy, mid[-1])}
+    runs = {'none': curves.correct['none'][0], 'full': curves.correct['full'][0],
+            'uniform': curves.mean_over('uniform', mid), 'policy': curves.mean_over(policy, mid),
+            'late': curves.at(policy, mid[-1])}
     return [interval_claim(f'uniform < {name}, {_span(mid)}', runs, lambda m: m['policy'] - m['uniform'], seed=seed),
-            share_claim(f'{name} is about as good as full at b = {mid[-1]}', runs, lambda m: m['full'] - m['late'], -.2, .2,
-                        'missing share of the gain of full augmentation', seed)]
+            share_claim(f'{name} is about as good as full at b = {mid[-1]}', runs, lambda m: m['full'] - m['late'],
+                        -.2, .2, 'missing share of the gain of full augmentation', seed)]
 
 # %% ../../nbs/subsampling/57_claims.ipynb #f031d98b
 def tenth_claims(
     curves:Curves, # of one panel; needs 'uniform'
     seed:int=0,    # of the bootstrap
 )->list[dict]:     # twice keyword arguments for `Result.add_claim`
-    "At a tenth of the images the best policy reaches 90 % of the gain of full augmentation, and beats random choice (Table 1)."
+    """At a tenth of the images the best policy reaches 90 % of the gain of full augmentation, and beats random choice
+    (Table 1)."""
     b = tenth(curves)
     names = [k for k in curves.correct if k not in REFERENCES]
     runs = {'none': curves.correct['none'][0], 'full': curves.correct['full'][0]}
@@ -106,17 +113,21 @@ def tenth_claims(
     def best(m):
         choose, measure = (torch.stack([m[f'{k}/{w}'] for k in names]) for w in ('choose', 'measure'))
         return measure.gather(0, choose.argmax(0, keepdim=True))[0]
+    single = any(len(curves.correct[k]) == 1 for k in names)
     half = 'policy chosen on half of the rounds, measured on the other' + (
-        '; policies that have one run are chosen and measured on it' if any(len(curves.correct[k]) == 1 for k in names) else '')
-    return [share_claim(f'the best policy reaches 90 % of the gain of full augmentation at b = {b}', runs, lambda m: best(m) - m['none'], .9,
-                        detail=f'share of the gain, {half}', seed=seed),
-            interval_claim(f'uniform < best policy at b = {b}', runs, lambda m: best(m) - m['uniform/measure'], detail=f'difference in accuracy, {half}', seed=seed)]
+        '; policies that have one run are chosen and measured on it' if single else '')
+    return [share_claim(f'the best policy reaches 90 % of the gain of full augmentation at b = {b}', runs,
+                        lambda m: best(m) - m['none'], .9, detail=f'share of the gain, {half}', seed=seed),
+            interval_claim(f'uniform < best policy at b = {b}', runs, lambda m: best(m) - m['uniform/measure'],
+                           detail=f'difference in accuracy, {half}', seed=seed)]
 
 # %% ../../nbs/subsampling/57_claims.ipynb #adb5e671
 def best_at(
     curves:Curves, # of one panel
     budget:int,    # one of its budgets
-)->dict:           # run, run_policy: the best single run; policy, mean, half: the policy of highest mean, half width of its 95 % t interval
+# run, run_policy: the best single run; policy, mean, half: the policy of highest mean, half width of its 95 %
+# t interval
+)->dict:
     "The best observed run, as Table 1 of the paper takes it, and the policy with the highest mean."
     names = [k for k in curves.correct if k not in REFERENCES]
     accs = {k: curves.at(k, budget).double().mean(1) for k in names}
@@ -132,6 +143,7 @@ def endpoint_claim(
     "Identity: with frozen features all policies end in the full fit."
     ref = {k: curves.correct['full downweighted' if p.downweight else 'full'][0] for k, p in policies.items()}
     worst = max((curves.at(k, curves.n) - ref[k]).mean(1).abs().max().item() for k in policies)
-    return dict(name='at b = n all policies coincide with full augmentation', kind='identity', estimate=worst, low=worst, high=worst, tolerance=1e-3,
-                holds=worst <= 1e-3, n=len(policies), test='largest difference in accuracy over policies and rounds',
+    return dict(name='at b = n all policies coincide with full augmentation', kind='identity', estimate=worst,
+                low=worst, high=worst, tolerance=1e-3, holds=worst <= 1e-3, n=len(policies),
+                test='largest difference in accuracy over policies and rounds',
                 detail='equal up to test rows that lie on the decision boundary to rounding')
