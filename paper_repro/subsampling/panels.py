@@ -19,7 +19,8 @@ from .pools import make_pool
 BUDGETS = (1, 10, 50, 100, 250, 500, 750, 1000) # augmented images (released code)
 SMOKE_BUDGETS = (1, 6, 12, 30, 60, 120)         # for 120 images; a tenth and a half are among them
 DATASETS = {
-    'cifar10': dict(classes=(0, 1), words='CIFAR-10 airplane and automobile', shape=dict(size=32, channels=3), weights={}),
+    'cifar10': dict(classes=(0, 1), words='CIFAR-10 airplane and automobile', shape=dict(size=32, channels=3),
+                    weights={}),
     'mnist': dict(classes=(3, 8), words='MNIST 3 and 8', shape=dict(size=28), weights=None),
     'norb': dict(classes=(0, 1), words='small NORB animal and human', shape=dict(size=32),
                  weights={'rotate': 'norb_resnet56v2_augmented', 'crop': 'norb_resnet56v2_augmented'}),
@@ -32,7 +33,8 @@ def network_words(
 )->str:       # for a caption
     "Say how a pretrained ResNet-56 v2 was trained and how well it does, from its manifest."
     last = json.loads((checkout()/'data/weights'/f'{name}.json').read_text(encoding='utf-8'))['history'][-1]
-    return f"frozen ResNet-56 v2 ({last['epoch']} epochs, {100 * last['valid_acc']:.1f} % on the test set of all classes)"
+    return (f"frozen ResNet-56 v2 ({last['epoch']} epochs, {100 * last['valid_acc']:.1f} % on the test set of "
+            'all classes)')
 
 # %% ../../nbs/subsampling/58_panels.ipynb #4dbb5d38
 def mnist_mode(
@@ -59,7 +61,10 @@ class Panel:
     def caption(self)->str:
         "What every caption says first: data, transform, sizes, network and penalty."
         p = self.pool
-        return (f'{"Digits 3 and 8 standing in for " if self.stand_in else ""}{DATASETS[self.dataset]["words"]}, {self.transform} (m = {p.m}), n = {p.n} (classes {", ".join(map(str, self.images.counts))}), '
+        stands = 'Digits 3 and 8 standing in for ' if self.stand_in else ''
+        counts = ', '.join(map(str, self.images.counts))
+        return (f'{stands}{DATASETS[self.dataset]["words"]}, {self.transform} (m = {p.m}), '
+                f'n = {p.n} (classes {counts}), '
                 f'{p.n_test} test images and their versions, {self.network}, C = {p.C:g}')
     def record(self,
         result, # a `Result`
@@ -68,8 +73,13 @@ class Panel:
         result.add_data(self.images)
         for k, v in self.weights.items(): result.add_weights(k, v)
         notes = result.content['notes']
-        if self.stand_in and (text := f'The digits 3 and 8 stand in for {self.dataset}: this run proves that the code runs and says nothing about the paper.') not in notes: result.note(text)
-        if self.features == 'cnn' and not self.stand_in: result.note('The MNIST network is trained once on the originals and frozen, our control. The paper retrains it for every fit.')
+        if self.stand_in:
+            text = (f'The digits 3 and 8 stand in for {self.dataset}: this run proves that the code runs and says '
+                    'nothing about the paper.')
+            if text not in notes: result.note(text)
+        if self.features == 'cnn' and not self.stand_in:
+            result.note('The MNIST network is trained once on the originals and frozen, our control. '
+                        'The paper retrains it for every fit.')
         return result
 
 def load_panel(
@@ -79,14 +89,15 @@ def load_panel(
     stand_in:bool=False,      # embedded digits in the shape of the data set, an untrained or barely trained network
     preprocess:str='authors', # 'authors' | 'corrected': mean image not subtracted / subtracted at feature time
     C:float=1.,               # inverse penalty; the released code declares 10 and fits with 1
-    mnist_network:str='frozen', # 'frozen' | 'retrained': trained once on the originals / anew for every fit, as in the paper
+    mnist_network:str='frozen', # 'frozen' | 'retrained': trained once on the originals / anew for every fit (paper)
     seed:int=0,               # of the MNIST network's training, or of the untrained network
     device='cpu',             # to compute on
     data_root=None,           # folder of the data sets
     epochs:int=40,            # of the MNIST network; 2 for a stand-in
 )->Panel:                     # with features computed, or from the cache
-    """Load one panel (released code). Raises `ValueError` for unknown names and a C that is not positive, `FileNotFoundError` when data or trained weights are missing.
-    The retrained network is trained in bfloat16 on every machine, so that results do not depend on what the machine is fast at."""
+    """Load one panel (released code). Raises `ValueError` for unknown names and a C that is not positive,
+    `FileNotFoundError` when data or trained weights are missing. The retrained network is trained in bfloat16 on every
+    machine, so that results do not depend on what the machine is fast at."""
     check_choice('dataset', dataset, tuple(DATASETS))
     check_choice('transform', transform, TRANSFORMS)
     check_choice('preprocess', preprocess, ('authors', 'corrected'))
@@ -97,13 +108,17 @@ def load_panel(
     else: images = load_images(dataset, data_root, classes=d['classes'], train_size=n)
     if dataset == 'mnist':
         features = 'cnn' if mnist_network == 'frozen' else 'cnn_retrained'
-        network = {'cnn': 'CNN trained once on the originals and frozen (control)', 'cnn_retrained': 'CNN retrained for every fit (paper)'}[features]
+        network = {'cnn': 'CNN trained once on the originals and frozen (control)',
+                   'cnn_retrained': 'CNN retrained for every fit (paper)'}[features]
     elif stand_in: features, network = 'random', 'untrained ResNet'
     else:
         features, weights = 'resnet56v2', d['weights'].get(transform, f'{dataset}_resnet56v2')
-        network = network_words(weights) + (', mean image not subtracted' if preprocess == 'authors' else ', mean image subtracted')
-    pool, sha = make_pool(images, transform, features, preprocess, C, epochs=2 if stand_in else epochs, seed=seed, device=device, bf16=features == 'cnn_retrained', weights=weights)
-    return Panel(dataset, transform, images, pool, features, network, stand_in, {weights or f'{features}, {images.name}': sha} if sha else {})
+        subtracted = 'not subtracted' if preprocess == 'authors' else 'subtracted'
+        network = f'{network_words(weights)}, mean image {subtracted}'
+    pool, sha = make_pool(images, transform, features, preprocess, C, epochs=2 if stand_in else epochs, seed=seed,
+                          device=device, bf16=features == 'cnn_retrained', weights=weights)
+    used = {weights or f'{features}, {images.name}': sha} if sha else {}
+    return Panel(dataset, transform, images, pool, features, network, stand_in, used)
 
 def available(
     dataset:str,    # key of `DATASETS`
@@ -114,4 +129,6 @@ def available(
     weights = DATASETS[dataset]['weights']
     try: find(dataset, data_root)
     except FileNotFoundError: return False
-    return weights is None or (checkout()/'data/weights'/f"{weights.get(transform, f'{dataset}_resnet56v2')}.safetensors").is_file()
+    if weights is None: return True
+    name = weights.get(transform, f'{dataset}_resnet56v2')
+    return (checkout()/'data/weights'/f'{name}.safetensors').is_file()
