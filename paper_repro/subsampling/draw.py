@@ -10,7 +10,8 @@ from ..core.plots import from_zero, plot_curve, plot_level
 from .experiment import REFERENCES, Curves
 
 # %% ../../nbs/subsampling/58a_draw.ipynb #94c716a3
-NAMES = {'uniform': 'uniform (baseline)', 'influence': 'proportional, influence', 'loss': 'proportional, loss', 'corrected': 'proportional, corrected influence'}
+NAMES = {'uniform': 'uniform (baseline)', 'influence': 'proportional, influence', 'loss': 'proportional, loss',
+         'corrected': 'proportional, corrected influence'}
 
 def draw_panel(
     curves:Curves, # what `run_policies` returns
@@ -24,10 +25,13 @@ def draw_panel(
     import matplotlib.pyplot as plt
     ax = ax or plt.gca()
     names = names or {k: NAMES.get(k, k) for k in curves.correct if k not in REFERENCES}
-    for k, name in names.items(): plot_curve([0, *curves.budgets], from_zero(curves.accuracy('none'), curves.accuracy(k)), name, (colours or {}).get(k, k), ax, **kwargs)
+    for k, name in names.items():
+        y = from_zero(curves.accuracy('none'), curves.accuracy(k))
+        plot_curve([0, *curves.budgets], y, name, (colours or {}).get(k, k), ax, **kwargs)
     plot_level(curves.accuracy('none').item(), 'no augmentation', 'none', ax)
     plot_level(curves.accuracy('full').item(), 'full augmentation', 'full', ax)
-    if curves.n_sv is not None: ax.plot([curves.n_sv], [curves.accuracy('vsv').item()], 'kX', ms=7, label='support vectors of a linear SVM')
+    if curves.n_sv is not None:
+        ax.plot([curves.n_sv], [curves.accuracy('vsv').item()], 'kX', ms=7, label='support vectors of a linear SVM')
     if xlabel: ax.set_xlabel(f'augmented images, of {curves.n}')
     return ax
 
@@ -36,7 +40,8 @@ def summary(
     curves:Curves, # what `run_policies` returns
 ):                 # data frame: policy, budget, mean, std, rounds
     "Accuracy of every policy and budget over the rounds."
-    return curves.table().groupby(['policy', 'budget'], sort=False).accuracy.agg(['mean', 'std', 'count']).rename(columns={'count': 'rounds'}).reset_index()
+    accuracy = curves.table().groupby(['policy', 'budget'], sort=False).accuracy
+    return accuracy.agg(['mean', 'std', 'count']).rename(columns={'count': 'rounds'}).reset_index()
 
 # %% ../../nbs/subsampling/58a_draw.ipynb #666967ca
 def auc_table(
@@ -47,5 +52,7 @@ def auc_table(
     import pandas as pd
     names = names or {k: k for k in curves.correct if k not in REFERENCES}
     areas = {k: curves.auc(k) for k in names}
-    rows = [(names[k], a.mean().item(), a.std().item() if len(a) > 1 else float('nan'), len(a)) for k, a in areas.items()]
-    return pd.DataFrame(rows, columns=['policy', 'AUC mean', 'AUC std', 'rounds']).sort_values('AUC mean', ascending=False, kind='stable').reset_index(drop=True)
+    rows = [(names[k], a.mean().item(), a.std().item() if len(a) > 1 else float('nan'), len(a))
+            for k, a in areas.items()]
+    table = pd.DataFrame(rows, columns=['policy', 'AUC mean', 'AUC std', 'rounds'])
+    return table.sort_values('AUC mean', ascending=False, kind='stable').reset_index(drop=True)
