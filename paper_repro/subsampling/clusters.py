@@ -25,7 +25,8 @@ class Clusters:
     )->Tensor: # (m,) int64
         "Return the nearest centre of every row. Raises `ValueError` for rows that do not fit the centres."
         X = check_features(X, d=self.centres.shape[1]).cpu()
-        return torch.cat([torch.cdist(x, self.centres, compute_mode='donot_use_mm_for_euclid_dist').argmin(1) for x in X.split(256)])
+        def nearest(x): return torch.cdist(x, self.centres, compute_mode='donot_use_mm_for_euclid_dist').argmin(1)
+        return torch.cat([nearest(x) for x in X.split(256)])
 
 def kmeans(
     X,             # (n, d) rows
@@ -34,16 +35,20 @@ def kmeans(
     n_init:int=10, # starts, of which the best is kept (released code)
     folder=None,   # cache of finished clusterings; None: the default one
 )->Clusters:       # on the CPU
-    """Cluster the rows by k-means (Kuchnik & Smith 2019, released code). Raises `ValueError` for bad features and for a K outside 1..n;
-    scikit-learn warns where there are fewer distinct rows than clusters, and some stay empty."""
+    """Cluster the rows by k-means (Kuchnik & Smith 2019, released code). Raises `ValueError` for bad features and a K
+    outside 1..n; scikit-learn warns where there are fewer distinct rows than clusters, and some stay empty."""
     from importlib.metadata import version
     X = check_features(X).cpu()
-    if not (K == int(K) and 1 <= K <= len(X)): raise ValueError(f'K must be a whole number in 1..{len(X)}, the rows of X; got {K}')
-    if not (n_init == int(n_init) and n_init >= 1): raise ValueError(f'n_init must be a whole number >= 1; got {n_init}')
+    if not (K == int(K) and 1 <= K <= len(X)):
+        raise ValueError(f'K must be a whole number in 1..{len(X)}, the rows of X; got {K}')
+    if not (n_init == int(n_init) and n_init >= 1):
+        raise ValueError(f'n_init must be a whole number >= 1; got {n_init}')
     def compute():
         from sklearn.cluster import KMeans
-        k = KMeans(int(K), n_init=int(n_init), max_iter=300, random_state=seed_for(seed, 'kmeans', int(K)) % 2**32).fit(X.numpy())
-        return dict(labels=torch.tensor(k.labels_).long(), centres=torch.tensor(k.cluster_centers_), inertia=torch.tensor(k.inertia_, dtype=torch.float64))
+        state = seed_for(seed, 'kmeans', int(K)) % 2**32
+        k = KMeans(int(K), n_init=int(n_init), max_iter=300, random_state=state).fit(X.numpy())
+        return dict(labels=torch.tensor(k.labels_).long(), centres=torch.tensor(k.cluster_centers_),
+                    inertia=torch.tensor(k.inertia_, dtype=torch.float64))
     key = dict(rows=tensors_sha256({'X': X}), K=int(K), seed=seed, n_init=int(n_init), sklearn=version('scikit-learn'))
     out = cached('kmeans', key, compute, folder)
     return Clusters(out['labels'], out['centres'], out['inertia'].item())
@@ -53,14 +58,18 @@ def round_robin(
     order, # (rounds, n) permutations of the images, a policy's orders
     labels, # (n,) whole numbers >= 0, the cluster of each image
 )->Tensor: # (rounds, n) int64 permutations
-    """Visit the clusters in turn, in the order of their labels, each by the policy's order (Kuchnik & Smith 2019, released code).
-    Raises `ValueError` when order and labels do not fit together, and for labels that are not whole numbers >= 0."""
+    """Visit the clusters in turn, in the order of their labels, each by the policy's order (Kuchnik & Smith 2019,
+    released code). Raises `ValueError` when order and labels do not fit together, and for labels that are not whole
+    numbers >= 0."""
     order, labels = torch.as_tensor(order).cpu(), torch.as_tensor(labels).cpu()
-    if labels.ndim != 1 or not len(labels) or labels.dtype.is_floating_point or labels.dtype == torch.bool or labels.min() < 0:
+    whole = not labels.dtype.is_floating_point and labels.dtype != torch.bool
+    if labels.ndim != 1 or not len(labels) or not whole or labels.min() < 0:
         raise ValueError(f'labels must be whole numbers >= 0 of shape (n,); got {labels.dtype} {tuple(labels.shape)}')
     n = len(labels)
-    if order.ndim != 2 or order.shape[1] != n: raise ValueError(f'order must have shape (rounds, {n}), one column a label; got {tuple(order.shape)}')
-    if not (order.sort(1).values == torch.arange(n)).all(): raise ValueError(f'each row of order must be a permutation of 0..{n - 1}')
+    if order.ndim != 2 or order.shape[1] != n:
+        raise ValueError(f'order must have shape (rounds, {n}), one column a label; got {tuple(order.shape)}')
+    if not (order.sort(1).values == torch.arange(n)).all():
+        raise ValueError(f'each row of order must be a permutation of 0..{n - 1}')
     counts = labels.bincount()
     group = torch.arange(len(counts)).repeat_interleave(counts)            # label at each place, once sorted by label
     rank = torch.arange(n) - (counts.cumsum(0) - counts)[group]
@@ -72,7 +81,8 @@ def diagonal_subsets(
     order, # (rounds, n) a policy's orders
     labels:dict, # budget b -> (n,) labels of the clustering with K = b
 )->Tensor: # (rounds, budgets, n) bool, for `run_policies(subsets=...)`
-    "Return the images chosen at each budget b, from K = b clusters (Kuchnik & Smith 2019, released code). Raises `ValueError` as `round_robin`, and for a budget outside 1..n."
+    """Return the images chosen at each budget b, from K = b clusters (Kuchnik & Smith 2019, released code).
+    Raises `ValueError` as `round_robin`, and for a budget outside 1..n."""
     order = torch.as_tensor(order).cpu()
     wrong = [b for b in labels if not 1 <= b <= order.shape[-1]]
     if wrong: raise ValueError(f'budgets must be in 1..{order.shape[-1]}; got {wrong}')
@@ -85,15 +95,18 @@ def silhouettes(
     X,            # (n, d) rows
     labels:list,  # clusterings, each (n,) labels
 )->Tensor:        # (len(labels), n) in [-1, 1]
-    "Return the silhouette of every row under every clustering. Raises `ValueError` for bad features and for a clustering with one cluster only."
+    """Return the silhouette of every row under every clustering. Raises `ValueError` for bad features, labels of
+    another length and a clustering with one cluster only."""
     from sklearn.metrics import pairwise_distances, silhouette_samples
     X = check_features(X).cpu()
     D, out = pairwise_distances(X.numpy()), torch.zeros(len(labels), len(X), dtype=torch.float64)
     for i, label in enumerate(labels):
         label = torch.as_tensor(label).cpu()
-        if label.shape != (len(X),): raise ValueError(f'labels of clustering {i} must have shape ({len(X)},); got {tuple(label.shape)}')
+        if label.shape != (len(X),):
+            raise ValueError(f'labels of clustering {i} must have shape ({len(X)},); got {tuple(label.shape)}')
         distinct = len(label.unique())
-        if distinct < 2: raise ValueError(f'clustering {i} has one cluster only; a silhouette compares with another one')
+        if distinct < 2:
+            raise ValueError(f'clustering {i} has one cluster only; a silhouette compares with another one')
         if distinct < len(X): out[i] = torch.tensor(silhouette_samples(D, label.numpy(), metric='precomputed'))
     return out
 
@@ -102,7 +115,8 @@ def sweep_values(
     high:int=999, # largest value
     count:int=50, # before rounding
 )->list[int]:     # ascending
-    "Return the numbers of clusters of the sweep, from 2 on (Kuchnik & Smith 2019, released code). Raises `ValueError` when `high` is below 2."
+    """Return the numbers of clusters of the sweep, from 2 on (Kuchnik & Smith 2019, released code).
+    Raises `ValueError` when `high` is below 2."""
     if high < 2: raise ValueError(f'high must be at least 2; got {high}')
     return torch.logspace(0, 1, count, base=high / 2, dtype=torch.float64).mul(2).round().long().unique().tolist()
 
@@ -117,7 +131,8 @@ class Sweep:
     def table(self):
         "Data frame: K, inertia, mean silhouette of the training and of the test rows."
         import pandas as pd
-        return pd.DataFrame({'K': self.values, 'inertia': self.inertia, 'silhouette, train': self.train.mean(1), 'silhouette, test': self.test.mean(1)})
+        return pd.DataFrame({'K': self.values, 'inertia': self.inertia, 'silhouette, train': self.train.mean(1),
+                             'silhouette, test': self.test.mean(1)})
 
 def cluster_sweep(
     X,             # (n, d) training rows
@@ -127,7 +142,9 @@ def cluster_sweep(
     n_init:int=10, # starts of each clustering
     folder=None,   # cache of finished clusterings
 )->Sweep:          # one entry a value
-    "Cluster with every K and judge the clusters (Kuchnik & Smith 2019, released code). Raises `ValueError` as `kmeans` and `silhouettes`."
+    """Cluster with every K and judge the clusters (Kuchnik & Smith 2019, released code).
+    Raises `ValueError` as `kmeans` and `silhouettes`."""
     X_test = check_features(X_test, 'X_test', d=check_features(X).shape[1])
     found = [kmeans(X, K, seed, n_init, folder) for K in values]
-    return Sweep(list(values), torch.tensor([c.inertia for c in found], dtype=torch.float64), silhouettes(X, [c.labels for c in found]), silhouettes(X_test, [c.assign(X_test) for c in found]))
+    return Sweep(list(values), torch.tensor([c.inertia for c in found], dtype=torch.float64),
+                 silhouettes(X, [c.labels for c in found]), silhouettes(X_test, [c.assign(X_test) for c in found]))
