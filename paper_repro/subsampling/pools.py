@@ -39,11 +39,13 @@ def _score(kind, fit, Z, y, W, n):
     return influence_scores(fit, Z, y, kind='authors' if kind == 'influence' else kind, weight=W, n=n)
 
 def _versions_count(rows, n, labels, what):
-    if n < 1 or rows % n or rows != labels: raise ValueError(f'{what}: {rows} rows and {labels} labels are not {n} originals with m versions each')
+    if n < 1 or rows % n or rows != labels:
+        raise ValueError(f'{what}: {rows} rows and {labels} labels are not {n} originals with m versions each')
     return rows // n - 1
 
 class FrozenPool:
-    "Pool of frozen features; fits are logistic regressions (released code). Raises `ValueError` when rows, labels and originals do not fit together."
+    """Pool of frozen features; fits are logistic regressions (released code).
+    Raises `ValueError` when rows, labels and originals do not fit together."""
     def __init__(self,
         Z:Tensor,      # (n(1+m), d) features of the training pool, originals first
         y:Tensor,      # (n(1+m),) labels
@@ -53,7 +55,8 @@ class FrozenPool:
         n_test:int,    # test originals
         C:float=1.,    # inverse penalty; the released code declares 10 and fits with 1
     ):
-        self.Z, self.y, self.Z_test, self.y_test, self.n, self.n_test, self.C = Z.double(), y, Z_test.double(), y_test, n, n_test, C
+        self.Z, self.y, self.Z_test, self.y_test = Z.double(), y, Z_test.double(), y_test
+        self.n, self.n_test, self.C = n, n_test, C
         self.m = _versions_count(len(Z), n, len(y), 'training')
         if _versions_count(len(Z_test), n_test, len(y_test), 'test') < 0 or Z.shape[1] != Z_test.shape[1]:
             raise ValueError(f'training features have {Z.shape[1]} columns, test features {Z_test.shape[1]}')
@@ -73,7 +76,8 @@ class FrozenPool:
     )->Fitted:     # accuracy and scores
         "Fit all weight vectors in one batch."
         fit = fit_logistic(self.Z, self.y, W, self.C)
-        hits = torch.cat([(f > 0) == self.y_test.bool() for f in (fit[i].decision_function(self.Z_test) for i in torch.arange(len(W)).split(64))])
+        values = (fit[i].decision_function(self.Z_test) for i in torch.arange(len(W)).split(64))
+        hits = torch.cat([(f > 0) == self.y_test.bool() for f in values])
         return Fitted(_share(hits, self.n_test), lambda kind: _score(kind, fit, self.Z, self.y, W, self.n))
 
     def with_penalty(self,
@@ -90,7 +94,8 @@ class FrozenPool:
 
 # %% ../../nbs/subsampling/55_pools.ipynb #a3696411
 class RetrainedPool:
-    "Pool of images; every fit trains the MNIST CNN from the same kernels, then a logistic regression on its features (released code)."
+    """Pool of images; every fit trains the MNIST CNN from the same kernels, then a logistic regression on its features
+    (released code)."""
     kinds = 'influence', 'loss'                            # the scores that are kept of every fit
     def __init__(self,
         x:Tensor,      # (n(1+m), 1, 28, 28) training pool, uint8, originals first
@@ -109,13 +114,15 @@ class RetrainedPool:
     ):
         self.x, self.y, self.x_test, self.y_test, self.n, self.n_test, self.C = x, y, x_test, y_test, n, n_test, C
         _versions_count(len(x_test), n_test, len(y_test), 'test')
-        self.m, self.epochs, self.bs, self.seed, self.device, self.bf16, self.folder = _versions_count(len(x), n, len(y), 'training'), epochs, bs, seed, device, bf16, folder
+        self.m = _versions_count(len(x), n, len(y), 'training')
+        self.epochs, self.bs, self.seed, self.device, self.bf16, self.folder = epochs, bs, seed, device, bf16, folder
         self.digest = tensors_sha256(dict(x=x, y=y, x_test=x_test, y_test=y_test))
 
     @property
     def key(self)->dict:
         "All that its fits depend on, for caches."
-        return dict(rows=self.digest, n=self.n, n_test=self.n_test, C=self.C, epochs=self.epochs, bs=self.bs, seed=self.seed, bf16=self.bf16, device=str(self.device))
+        return dict(rows=self.digest, n=self.n, n_test=self.n_test, C=self.C, epochs=self.epochs, bs=self.bs,
+                    seed=self.seed, bf16=self.bf16, device=str(self.device))
 
     def network(self,
         rows:Tensor, # (n(1+m),) bool, rows to train on
@@ -123,18 +130,22 @@ class RetrainedPool:
     )->MnistCNN:     # trained network
         "Train the CNN on some rows of the pool."
         net = MnistCNN()
-        train(net, self.x[rows], self.y[rows], self.epochs, self.bs, lr=1e-3, optimizer='adam', seed=seed_for(self.seed, 'cnn', key),
-              device=self.device, bf16=self.bf16)
+        train(net, self.x[rows], self.y[rows], self.epochs, self.bs, lr=1e-3, optimizer='adam',
+              seed=seed_for(self.seed, 'cnn', key), device=self.device, bf16=self.bf16)
         return net
 
     def _cached(self, name, w, key, compute, *code, without=()):
-        settings = dict(pool={k: v for k, v in self.key.items() if k not in without}, weights=tensors_sha256({'w': w}), key=key, torch=torch.__version__, source=source_sha256(*code))
+        pool = {k: v for k, v in self.key.items() if k not in without}
+        settings = dict(pool=pool, weights=tensors_sha256({'w': w}), key=key, torch=torch.__version__,
+                        source=source_sha256(*code))
         return cached(name, settings, compute, self.folder)
 
     def _network(self, rows, key):
-        "A trained network, from the cache where it is there: what takes long depends on the code of the training alone."
+        """A trained network, from the cache where it is there: what takes long depends on the code of the training
+        alone."""
         net = MnistCNN()
-        net.load_state_dict(self._cached('mnist_cnn', rows, key, lambda: self.network(rows, key).state_dict(), train, MnistCNN, without=('C', 'n_test')))
+        def compute(): return self.network(rows, key).state_dict()
+        net.load_state_dict(self._cached('mnist_cnn', rows, key, compute, train, MnistCNN, without=('C', 'n_test')))
         return net
 
     def _one(self, w, key):
@@ -142,10 +153,12 @@ class RetrainedPool:
             net = self._network(w > 0, key)
             Z = extract_features(net, self.x[w > 0], device=self.device)       # the originals are always among the rows
             fit = fit_logistic(Z, self.y[w > 0], w[w > 0], self.C)
-            hits = (fit.decision_function(extract_features(net, self.x_test, device=self.device)) > 0) == self.y_test.bool()
+            Z_test = extract_features(net, self.x_test, device=self.device)
+            hits = (fit.decision_function(Z_test) > 0) == self.y_test.bool()
             scores = {f'score.{k}': _score(k, fit, Z.double(), self.y[w > 0], w[w > 0], self.n) for k in self.kinds}
             return {'correct': _share(hits[None], self.n_test)[0], 'Z': Z[:self.n]} | scores
-        return self._cached('mnist_cnn_fit', w, key, compute, train, MnistCNN, extract_features, fit_logistic, _score, _share)
+        return self._cached('mnist_cnn_fit', w, key, compute, train, MnistCNN, extract_features, fit_logistic, _score,
+                            _share)
 
     def fit(self,
         W:Tensor,   # (k, n(1+m)) weights
@@ -153,7 +166,8 @@ class RetrainedPool:
     )->Fitted:      # accuracy and scores
         "Train and fit one after the other; finished ones come from the cache."
         out = [self._one(w, key) for w, key in zip(W, keys)]
-        return Fitted(torch.stack([o['correct'] for o in out]), lambda kind: torch.stack([o[f"score.{check_choice('score', kind, self.kinds)}"] for o in out]))
+        def scores(kind): return torch.stack([o[f"score.{check_choice('score', kind, self.kinds)}"] for o in out])
+        return Fitted(torch.stack([o['correct'] for o in out]), scores)
 
     def originals(self)->Tensor:
         "Features (n, 512) of the originals under a CNN trained on them alone."
@@ -179,9 +193,11 @@ def frozen_pool(
         z = []
         for what in ('own', transform):               # the originals' features serve all transforms
             rows = x if what == 'own' else versions(x, transform, images.name).flatten(0, 1)
-            key = dict(rows=tensors_sha256({'rows': rows}), weights=weights_sha, dtype=str(dtype), device=str(device), divide=getattr(net, 'divide', 1), net=source_sha256(type(net), extract_features),
+            key = dict(rows=tensors_sha256({'rows': rows}), weights=weights_sha, dtype=str(dtype), device=str(device),
+                       divide=getattr(net, 'divide', 1), net=source_sha256(type(net), extract_features),
                        mean=None if mean is None else tensors_sha256({'mean': mean}), torch=torch.__version__)
-            z.append(cached('features', key, lambda: {'Z': extract_features(net, rows, mean, device, dtype)}, folder)['Z'])
+            def compute(): return {'Z': extract_features(net, rows, mean, device, dtype)}
+            z.append(cached('features', key, compute, folder)['Z'])
         m = len(z[1]) // len(z[0])
         parts[split] = torch.cat(z), torch.cat([y, y.repeat_interleave(m)])
     return FrozenPool(*parts['train'], *parts['test'], len(images.x_train), len(images.x_test), C)
@@ -203,10 +219,11 @@ def _frozen_cnn(images, epochs, bs, seed, device, bf16):
     "The MNIST CNN trained on the originals alone, from the cache where it is there."
     net = MnistCNN()
     def compute():
-        train(net, images.x_train, images.y_train, epochs, bs, lr=1e-3, optimizer='adam', seed=seed_for(seed, 'cnn', 'frozen'), device=device, bf16=bf16)
+        train(net, images.x_train, images.y_train, epochs, bs, lr=1e-3, optimizer='adam',
+              seed=seed_for(seed, 'cnn', 'frozen'), device=device, bf16=bf16)
         return net.state_dict()
-    key = dict(images=images.fingerprint, epochs=epochs, bs=bs, seed=seed, device=str(device), bf16=bf16, torch=torch.__version__,
-               source=source_sha256(train, MnistCNN))
+    key = dict(images=images.fingerprint, epochs=epochs, bs=bs, seed=seed, device=str(device), bf16=bf16,
+               torch=torch.__version__, source=source_sha256(train, MnistCNN))
     net.load_state_dict(cached('mnist_cnn_frozen', key, compute))
     return net
 
@@ -222,17 +239,21 @@ def make_pool(
     device='cpu',             # to compute on
     bf16:bool=False,          # train the CNN in bfloat16; features are always float32
     weights:str|None=None,    # trained network of 'resnet56v2'; None: 'cifar10_resnet56v2'
-):                            # `FrozenPool` or `RetrainedPool`, and the SHA-256 of the weights (None where each fit trains its own)
-    "The pool of one panel (released code). Raises `ValueError` for unknown names, `FileNotFoundError` when the trained weights are missing."
+): # `FrozenPool` or `RetrainedPool`, and the SHA-256 of the weights (None where each fit trains its own)
+    """The pool of one panel (released code).
+    Raises `ValueError` for unknown names, `FileNotFoundError` when the trained weights are missing."""
     check_choice('features', features, FEATURES)
     check_choice('preprocess', preprocess, ('authors', 'corrected'))
-    if len(images.classes) != 2: raise ValueError(f'a pool has two classes; these images have {len(images.classes)}: {images.classes}')
+    if len(images.classes) != 2:
+        raise ValueError(f'a pool has two classes; these images have {len(images.classes)}: {images.classes}')
     mean = None
-    if features == 'cnn_retrained': return retrained_pool(images, transform, C=C, epochs=epochs, bs=bs, seed=seed, device=device, bf16=bf16), None
+    if features == 'cnn_retrained':
+        return retrained_pool(images, transform, C=C, epochs=epochs, bs=bs, seed=seed, device=device, bf16=bf16), None
     if features == 'resnet56v2':
         net, mean, sha = load_pretrained(weights or 'cifar10_resnet56v2')
     else:
         net = _frozen_cnn(images, epochs, bs, seed, device, bf16) if features == 'cnn' else \
             resnet56v2(10, images.x_train.shape[1], n=1, seed=seed_for(seed, 'random network'))
         mean, sha = images.x_train.double().mean(0).div(255).float(), tensors_sha256(net.state_dict())
-    return frozen_pool(images, transform, net, sha, mean if preprocess == 'corrected' and features != 'cnn' else None, C, device), sha
+    subtract = mean if preprocess == 'corrected' and features != 'cnn' else None
+    return frozen_pool(images, transform, net, sha, subtract, C, device), sha
