@@ -23,7 +23,9 @@ REFERENCES = 'none', 'full', 'full downweighted', 'vsv'  # labels that are not p
 class Policy:
     "A selection policy (released code)."
     rule:str='uniform'    # a name of `subsampling.policies.order`
-    score:str|None=None   # 'influence' (authors' form) | 'corrected' | 'loss', or the name of a score given to `run_policies`; None: the rule looks at no score
+    # 'influence' (authors' form) | 'corrected' | 'loss', or the name of a score given to `run_policies`; None: the rule
+    # looks at no score
+    score:str|None=None
     update:bool=False     # score anew after each refit
     downweight:bool=False # weight 1/(m+1) for augmented images and their versions
     @property
@@ -39,7 +41,8 @@ def modifications(
 )->dict:                   # label -> Policy
     "The five curves of the README plot: baseline, proportional, and its downweighted and updated variants."
     return {'uniform': UNIFORM, score: Policy('proportional', score),
-            'downweight': Policy('proportional', score, downweight=True), 'update': Policy('proportional', score, update=True),
+            'downweight': Policy('proportional', score, downweight=True),
+            'update': Policy('proportional', score, update=True),
             'update + downweight': Policy('proportional', score, update=True, downweight=True)}
 
 # %% ../../nbs/subsampling/56_experiment.ipynb #33eb5256
@@ -47,11 +50,13 @@ def main_run(
     score:str='influence', # the score of all but the baseline
 )->dict:                   # label -> Policy
     "The twelve configurations of the main scripts (released code)."
-    flags = {'': {}, ' + downweight': dict(downweight=True), ' + update': dict(update=True), ' + update + downweight': dict(update=True, downweight=True)}
+    flags = {'': {}, ' + downweight': dict(downweight=True), ' + update': dict(update=True),
+             ' + update + downweight': dict(update=True, downweight=True)}
     out = {'uniform': UNIFORM, f'inverse proportional, {score}': Policy('inverse_proportional', score)}
     out |= {f'proportional, {score}{k}': Policy('proportional', score, **v) for k, v in flags.items()}
     out |= {f'deterministic, {score}{k}': Policy('deterministic', score, **v) for k, v in flags.items()}
-    return out | {f'deterministic inverse, {score}{k}': Policy('deterministic_inverse', score, **flags[k]) for k in ('', ' + update')}
+    return out | {f'deterministic inverse, {score}{k}': Policy('deterministic_inverse', score, **flags[k])
+                  for k in ('', ' + update')}
 
 # %% ../../nbs/subsampling/56_experiment.ipynb #43432063
 @dataclass
@@ -60,7 +65,9 @@ class Curves:
     budgets:tuple       # augmented images, ascending
     n:int               # originals
     m:int               # versions an image
-    correct:dict        # label -> (rounds, budgets, n_test); also the references 'none', 'full' (1, 1, n_test), 'full downweighted' where a policy downweights, 'vsv' where asked for
+    # label -> (rounds, budgets, n_test); also the references 'none', 'full' (1, 1, n_test), 'full downweighted' where a
+    # policy downweights, 'vsv' where asked for
+    correct:dict
     scores:dict = field(default_factory=dict) # score -> (n,), on the model without augmentation
     n_sv:int|None = None # support vectors, the budget of 'vsv'
     def accuracy(self,
@@ -95,8 +102,10 @@ class Curves:
     def table(self):
         "Data frame: policy, round, budget, accuracy; references have round 0."
         import pandas as pd
+        known = {'none': (0,), 'vsv': (self.n_sv,)}
+        def budgets(k): return known.get(k, (self.n,) if k.startswith('full') else self.budgets)
         rows = [(k, r, b, a.item()) for k in self.correct for r, row in enumerate(self.accuracy(k))
-                for b, a in zip({'none': (0,), 'vsv': (self.n_sv,)}.get(k, (self.n,) if k.startswith('full') else self.budgets), row)]
+                for b, a in zip(budgets(k), row)]
         return pd.DataFrame(rows, columns=['policy', 'round', 'budget', 'accuracy'])
 
 # %% ../../nbs/subsampling/56_experiment.ipynb #f601197a
@@ -104,7 +113,9 @@ def _check(label, p, given):
     if label in REFERENCES: raise ValueError(f'{label!r} is the label of a reference; call the policy something else')
     if policy_name(p.rule) == 'uniform': return
     check_choice(f'score of policy {label!r}', p.score, (*SCORES, *given))
-    if p.update and p.score in given: raise ValueError(f'policy {label!r} cannot score anew: {p.score!r} was given, not computed from the model; leave update off')
+    if p.update and p.score in given:
+        raise ValueError(f'policy {label!r} cannot score anew: {p.score!r} was given, not computed from the model; '
+                         'leave update off')
 
 def _references(fitpool, downweight, vsv):
     "label -> weights (n(1+m),), and the number of support vectors."
@@ -124,7 +135,8 @@ def _plain(fitpool, p, s, budgets, rounds, seed):
     "Accuracy of a policy that looks at the first model only: (rounds, budgets, n_test)."
     o = order(p.rule, s, rounds=rounds, seed=seed_for(seed, p.rule, p.score))
     W = selection_weights(o, budgets, fitpool.n, fitpool.m, p.downweight).flatten(0, 1)
-    return fitpool.fit(W, [_key(p, r, b) for r in range(rounds) for b in budgets]).correct.reshape(rounds, len(budgets), -1)
+    keys = [_key(p, r, b) for r in range(rounds) for b in budgets]
+    return fitpool.fit(W, keys).correct.reshape(rounds, len(budgets), -1)
 
 def _updated(fitpool, p, s, budgets, rounds, seed):
     "Accuracy of a policy that scores anew after every refit: (rounds, budgets, n_test)."
@@ -145,8 +157,10 @@ def _subset(fitpool, label, masks):
 def _check_subset(label, masks, budgets, n):
     if label in REFERENCES: raise ValueError(f'{label!r} is the label of a reference; call the subsets something else')
     if masks.dtype != torch.bool or masks.ndim != 3 or tuple(masks.shape[1:]) != (len(budgets), n):
-        raise ValueError(f'subsets of {label!r} must be bool of shape (rounds, {len(budgets)}, {n}); got {masks.dtype} {tuple(masks.shape)}')
-    if not (masks.sum(2) == torch.tensor(budgets)).all(): raise ValueError(f'subsets of {label!r} must hold as many images as the budgets {budgets} say')
+        raise ValueError(f'subsets of {label!r} must be bool of shape (rounds, {len(budgets)}, {n}); '
+                         f'got {masks.dtype} {tuple(masks.shape)}')
+    if not (masks.sum(2) == torch.tensor(budgets)).all():
+        raise ValueError(f'subsets of {label!r} must hold as many images as the budgets {budgets} say')
 
 def run_policies(
     fitpool,               # a `FrozenPool` or `RetrainedPool`
@@ -160,7 +174,8 @@ def run_policies(
     folder=None,           # cache of finished policies; None: the default one
 )->Curves:                 # accuracies, test image by test image
     """Run the experiment of Kuchnik & Smith (2019) for several policies at once.
-    Raises `ValueError` when the budgets are not ascending in 1..n, for an unknown rule or score, subsets that do not fit the budgets, and for the label of a reference."""
+    Raises `ValueError` when the budgets are not ascending in 1..n, for an unknown rule or score, subsets that do not
+    fit the budgets, and for the label of a reference."""
     n, m, budgets, given, subsets = fitpool.n, fitpool.m, tuple(budgets), scores or {}, subsets or {}
     for label, p in policies.items(): _check(label, p, given)
     if not budgets or list(budgets) != sorted(set(budgets)) or not 1 <= budgets[0] <= budgets[-1] <= n:
@@ -169,15 +184,18 @@ def run_policies(
     base = dict(pool=fitpool.key, source=source_sha256(type(fitpool), run_policies), torch=torch.__version__)
     def kept(compute, **key): return cached('curves', base | key, lambda: {'correct': compute()}, folder)['correct']
     refs, n_sv = _references(fitpool, any(p.downweight for p in policies.values()), vsv)
-    correct = {k: kept(lambda: fitpool.fit(w[None], [k]).correct[None], reference=k, weights=tensors_sha256({'w': w})) for k, w in refs.items()}
+    correct = {k: kept(lambda: fitpool.fit(w[None], [k]).correct[None], reference=k, weights=tensors_sha256({'w': w}))
+               for k, w in refs.items()}
     first = fitpool.fit(refs['none'][None], ['none'])
-    scores = {s: first.scores(s)[0] for s in sorted({p.score for p in policies.values() if p.score and p.score not in given} | {'loss'})}
+    own = {p.score for p in policies.values() if p.score and p.score not in given}
+    scores = {s: first.scores(s)[0] for s in sorted(own | {'loss'})}
     scores |= {k: torch.as_tensor(v, dtype=torch.float64) for k, v in given.items()}
     for k, p in policies.items():
         s, r = scores[p.score or 'loss'], rounds if p.random else 1
         if policy_name(p.rule) == 'uniform': s = torch.ones_like(s)
         run = _updated if p.update else _plain
-        correct[k] = kept(lambda: run(fitpool, p, s, budgets, r, seed), policy=astuple(p), budgets=budgets, rounds=r, seed=seed,
-                          scores=tensors_sha256({'s': s}) if p.score in given else None)
-    for k, masks in subsets.items(): correct[k] = kept(lambda: _subset(fitpool, k, masks), subset=k, masks=tensors_sha256({'masks': masks}))
+        correct[k] = kept(lambda: run(fitpool, p, s, budgets, r, seed), policy=astuple(p), budgets=budgets, rounds=r,
+                          seed=seed, scores=tensors_sha256({'s': s}) if p.score in given else None)
+    for k, masks in subsets.items():
+        correct[k] = kept(lambda: _subset(fitpool, k, masks), subset=k, masks=tensors_sha256({'masks': masks}))
     return Curves(budgets, n, m, correct, scores, n_sv)
