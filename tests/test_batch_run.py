@@ -1,4 +1,5 @@
-"The batch runner and its command on a small checkout: what fails, what is skipped, what is refused (F16, F35), what is said."
+"""The batch runner and its command on a small checkout: what fails, what is skipped, what is refused (F16, F35), what
+is said."""
 import json
 import shutil
 import subprocess
@@ -16,7 +17,9 @@ from paper_repro.core.stored import digests
 from small_checkout import cell, contents, kernels, make_checkout, notebook, once, paper_repro
 
 NOTEBOOKS = dict(
-    good=notebook('good', ["save('good', value)", 'import os\nprint(os.environ["OMP_NUM_THREADS"], os.getcwd(), profile)'], parameters=dict(value=1)),
+    good=notebook('good', ["save('good', value)",
+                           'import os\nprint(os.environ["OMP_NUM_THREADS"], os.getcwd(), profile)'],
+                  parameters=dict(value=1)),
     raises=notebook('raises', ["x = 1", "raise ValueError('no such thing\\nand more')", "save('raises')"]),
     dies=notebook('dies', "import os\nos.kill(os.getpid(), 9)"),
     forgets=notebook('forgets', 'x = 1'),
@@ -28,13 +31,14 @@ NOTEBOOKS = dict(
 def run(root, *names, profile='smoke', extra=None, **options):
     "Run in this process; exit code, rows by name, lines."
     lines = []
-    batch = Batch(make_jobs(select(catalogue(root), names), profile, extra), root/'figures', root=root, say=lines.append, **options)
+    jobs = make_jobs(select(catalogue(root), names), profile, extra)
+    batch = Batch(jobs, root/'figures', root=root, say=lines.append, **options)
     return batch.run(), batch.rows, lines
 
 
 @pytest.fixture(scope='module')
 def ran(tmp_path_factory):
-    "One batch over all of NOTEBOOKS with --keep-going, two at a time: root, exit code, (status, reason) by name, lines."
+    "One batch over all of NOTEBOOKS with --keep-going, two at a time: root, exit code, (status, reason) by name, lines"
     def make(folder):
         code, rows, lines = run(make_checkout(folder, **NOTEBOOKS), keep_going=True, workers=2)
         return code, {k: (r.status, r.reason) for k, r in rows.items()}, lines
@@ -45,7 +49,8 @@ def ran(tmp_path_factory):
 def test_failures_do_not_stop_the_others(ran):
     root, code, rows, lines = ran
     assert code == 1
-    assert {n.split('/')[1]: status for n, (status, reason) in rows.items()} == dict(good='done', raises='failed', dies='failed', forgets='failed', elsewhere='failed', after='not started')
+    assert {n.split('/')[1]: status for n, (status, reason) in rows.items()} == dict(
+        good='done', raises='failed', dies='failed', forgets='failed', elsewhere='failed', after='not started')
     assert kernels(root) == [] and not (root/'figures/.paper_repro.lock').exists()
 
 
@@ -55,16 +60,19 @@ def test_failed_item_leaves_the_executed_notebook_with_its_traceback(ran):
     assert any(o.get('ename') == 'ValueError' for c in nb['cells'] for o in c.get('outputs', []))
     assert read_status(folder)['error'] == 'ValueError: no such thing (cell 5)'
     assert 'and more' in (folder/'run.log').read_text() and not (folder/'notebook.ipynb').exists()
-    assert any(l.endswith(': ValueError: no such thing (cell 5) (see figures/demo/raises/smoke/failed.ipynb)') for l in ran[3])
+    end = ': ValueError: no such thing (cell 5) (see figures/demo/raises/smoke/failed.ipynb)'
+    assert any(l.endswith(end) for l in ran[3])
 
 
 def test_dead_kernel_is_a_failure_with_a_clear_line(ran):
-    assert read_status(ran[0]/'figures/demo/dies/smoke')['error'] == "the notebook's kernel died: killed from outside, out of memory, or crashed"
+    error = read_status(ran[0]/'figures/demo/dies/smoke')['error']
+    assert error == "the notebook's kernel died: killed from outside, out of memory, or crashed"
 
 
 def test_notebook_that_saves_nothing_or_elsewhere_has_failed(ran):
     for item in ('forgets', 'elsewhere'):
-        assert read_status(ran[0]/f'figures/demo/{item}/smoke')['error'] == f'the notebook ended without saving a result at demo/{item}/smoke'
+        error = read_status(ran[0]/f'figures/demo/{item}/smoke')['error']
+        assert error == f'the notebook ended without saving a result at demo/{item}/smoke'
 
 
 def test_item_waits_for_its_predecessor_and_is_not_started_when_that_failed(ran):
@@ -82,8 +90,10 @@ def test_executed_notebook_names_no_folder_of_this_machine(ran):
 
 def test_status_holds_key_inputs_time_and_memory(ran):
     s = read_status(ran[0]/'figures/demo/good/smoke')
-    assert s['status'] == 'done' and len(s['key']) == 64 and s['seconds'] > 0 and s['threads'] == 1 and s['peak_memory_mib'] > 10
-    assert s['inputs']['parameters'] == dict(profile='smoke', seed=0, value=1) and 'paper_repro.core.stored' in s['inputs']['code']
+    assert s['status'] == 'done' and len(s['key']) == 64 and s['threads'] == 1
+    assert s['seconds'] > 0 and s['peak_memory_mib'] > 10
+    assert s['inputs']['parameters'] == dict(profile='smoke', seed=0, value=1)
+    assert 'paper_repro.core.stored' in s['inputs']['code']
     assert verify_run(ran[0]/'figures/demo/good/smoke') == []
 
 
@@ -113,24 +123,30 @@ def test_up_to_date_is_skipped_and_changes_are_seen(tmp_path):
     shutil.copytree(root/'nbs', moved/'nbs')
     shutil.copytree(root/'figures', moved/'figures')
     make_checkout(moved)
-    assert run(moved, extra=dict(value=2))[1]['demo/good'].status == 'up to date' # no machine's paths or times are in the key
+    # no machine's paths or times are in the key
+    assert run(moved, extra=dict(value=2))[1]['demo/good'].status == 'up to date'
 
 
 def test_only_notebooks_of_the_catalogue_run(tmp_path):
-    root = make_checkout(tmp_path, good=NOTEBOOKS['good'], shell=notebook('shell', '!touch ran'), stray=notebook('other', "open('ran', 'w')"), dropped=notebook('dropped', "open('ran', 'w')"))
+    root = make_checkout(
+        tmp_path, good=NOTEBOOKS['good'], shell=notebook('shell', '!touch ran'),
+        stray=notebook('other', "open('ran', 'w')"), dropped=notebook('dropped', "open('ran', 'w')"))
     subprocess.run(['git', 'init', '-q', str(root)], check=True)
-    subprocess.run(['git', '-C', str(root), 'add', 'nbs/papers/demo/good.ipynb', 'nbs/papers/demo/shell.ipynb'], check=True)
+    added = 'nbs/papers/demo/good.ipynb', 'nbs/papers/demo/shell.ipynb'
+    subprocess.run(['git', '-C', str(root), 'add', *added], check=True)
     code, rows, _ = run(root)
     assert code == 0 and list(rows) == ['demo/good'] and not (root/'ran').exists()
     code, out = paper_repro(root, 'list')
-    assert code == 0 and 'demo/dropped: cannot run: not tracked by git; to run it: git add nbs/papers/demo/dropped.ipynb' in out and 'demo/shell: cannot run: a cell runs a shell command' in out
+    untracked = 'demo/dropped: cannot run: not tracked by git; to run it: git add nbs/papers/demo/dropped.ipynb'
+    assert code == 0 and untracked in out and 'demo/shell: cannot run: a cell runs a shell command' in out
     code, out = paper_repro(root, 'run', 'dropped')
     assert code == 2 and 'git add' in out and not (root/'ran').exists()
 
 
 def test_outputs_that_lie_in_a_notebook_are_not_published(tmp_path):
     nb = json.loads(json.dumps(NOTEBOOKS['good']))
-    nb['cells'][-1]['outputs'] = [dict(output_type='display_data', metadata={}, data={'text/html': '<script>foreign()</script>'})]
+    foreign = {'text/html': '<script>foreign()</script>'}
+    nb['cells'][-1]['outputs'] = [dict(output_type='display_data', metadata={}, data=foreign)]
     root = make_checkout(tmp_path, good=nb)
     assert paper_repro(root, 'run')[0] == 0
     assert not [p for p in (root/'figures').rglob('*') if p.is_file() and b'foreign' in p.read_bytes()]
@@ -142,7 +158,8 @@ def test_command_ends_with_a_table_and_the_report_and_lists_what_is_done(tmp_pat
     assert code == 0, out
     lines = out.splitlines()
     assert lines[0] == 'demo/good smoke: started' and lines[1].startswith('[1/1] demo/good smoke: done in ')
-    assert 'demo/good  -        smoke    done    1 not tested' in out and lines[-1] == f'Report: {root}/figures/index.html' and (root/'figures/index.html').is_file()
+    assert 'demo/good  -        smoke    done    1 not tested' in out
+    assert lines[-1] == f'Report: {root}/figures/index.html' and (root/'figures/index.html').is_file()
     assert 'stale  changed: parameters value' in paper_repro(root, 'list', '--profile', 'smoke')[1]
     assert json.loads((root/'figures/demo/good/smoke/result.json').read_text())['parameters'] == dict(value=3)
 
@@ -172,7 +189,7 @@ def test_verify_finds_results_edited_by_hand_and_inputs_that_changed(tmp_path):
 
 
 def test_results_of_another_machine_come_home_in_one_file(tmp_path):
-    there, here = make_checkout(tmp_path/'there', a=notebook('a', "save('a')")), make_checkout(tmp_path/'here', a=notebook('a', "save('a')"))
+    there, here = (make_checkout(tmp_path/place, a=notebook('a', "save('a')")) for place in ('there', 'here'))
     assert paper_repro(there, 'run')[0] == 0
     code, out = paper_repro(there, 'pack', tmp_path/'home.tar.gz')
     assert code == 0 and '1 results, 4 files' in out
@@ -190,6 +207,8 @@ def test_results_of_another_machine_come_home_in_one_file(tmp_path):
 def test_help_and_list_do_not_import_torch(tmp_path):
     import sys
     root = make_checkout(tmp_path, good=NOTEBOOKS['good'])
-    code = "import sys\nfrom paper_repro.batch.cli import main\ntry: main(['list'])\nexcept SystemExit: pass\nprint([m for m in ('torch', 'pandas', 'papermill', 'matplotlib') if m in sys.modules])"
-    out = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, env={'PYTHONPATH': str(Path(__file__).parents[1]), 'PATH': ''}).stdout
+    code = ("import sys\nfrom paper_repro.batch.cli import main\ntry: main(['list'])\nexcept SystemExit: pass\n"
+            "print([m for m in ('torch', 'pandas', 'papermill', 'matplotlib') if m in sys.modules])")
+    env = {'PYTHONPATH': str(Path(__file__).parents[1]), 'PATH': ''}
+    out = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, env=env).stdout
     assert out.splitlines()[-1] == '[]', out

@@ -64,11 +64,13 @@ def test_flipped_byte_in_weights_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[-7] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=f'damaged: SHA-256 of its content is [0-9a-f]{{64}}, expected {digest}'): load_tensors(path)
+    message = f'damaged: SHA-256 of its content is [0-9a-f]{{64}}, expected {digest}'
+    with pytest.raises(ValueError, match=message): load_tensors(path)
 
 
 def test_cache_of_another_parameter_type_or_weight_file_is_a_miss(cache):
-    for key in (dict(scale=2), dict(scale=2, dtype='float32'), dict(scale=2, dtype='bfloat16'), dict(scale=2, weights='a'*64), dict(scale=2, weights='b'*64), dict(scale=2, version=2), dict(scale=3)):
+    for key in (dict(scale=2), dict(scale=2, dtype='float32'), dict(scale=2, dtype='bfloat16'),
+                dict(scale=2, weights='a'*64), dict(scale=2, weights='b'*64), dict(scale=2, version=2), dict(scale=3)):
         calls = cache.calls
         cache(**key)
         assert cache.calls == calls + 1, key
@@ -83,7 +85,8 @@ def small_disk(folder, kib=512):
     "A file system of its own on `folder`; skips where that needs rights this user lacks."
     folder.mkdir(exist_ok=True)
     if os.geteuid() != 0: pytest.skip('mounting a small disk needs root')
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kib}k', 'tmpfs', str(folder)], capture_output=True).returncode: pytest.skip('this machine does not let root mount a tmpfs')
+    done = subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={kib}k', 'tmpfs', str(folder)], capture_output=True)
+    if done.returncode: pytest.skip('this machine does not let root mount a tmpfs')
     try: yield folder
     finally: subprocess.run(['umount', '-l', str(folder)], check=True)
 
@@ -91,11 +94,14 @@ def small_disk(folder, kib=512):
 def test_full_disk_keeps_the_former_files_and_names_path_and_errno(tmp_path):
     with small_disk(tmp_path/'disk') as disk:
         write_bytes(disk/'cache', b'old')
-        with pytest.raises(OSError, match=rf'cannot write {disk}/cache: No space left on device \(errno 28\)') as e: write_bytes(disk/'cache', bytes(1 << 20))
+        with pytest.raises(OSError, match=rf'cannot write {disk}/cache: No space left on device \(errno 28\)') as e:
+            write_bytes(disk/'cache', bytes(1 << 20))
         assert e.value.errno == errno.ENOSPC
         write_together(disk/'r', {'a': b'old', 'last': b'old'}, last='last')
-        with pytest.raises(OSError, match=r'disk/r: No space left on device \(errno 28\)'): write_together(disk/'r', {'a': b'new', 'b': bytes(1 << 20), 'last': b'new'}, last='last')
-        assert {p.name: p.read_bytes() for p in disk.rglob('*') if p.is_file()} == {'cache': b'old', 'a': b'old', 'last': b'old'}
+        with pytest.raises(OSError, match=r'disk/r: No space left on device \(errno 28\)'):
+            write_together(disk/'r', {'a': b'new', 'b': bytes(1 << 20), 'last': b'new'}, last='last')
+        left = {p.name: p.read_bytes() for p in disk.rglob('*') if p.is_file()}
+        assert left == {'cache': b'old', 'a': b'old', 'last': b'old'}
 
 
 def test_write_failing_anywhere_keeps_the_former_files(tmp_path, monkeypatch):
@@ -103,7 +109,8 @@ def test_write_failing_anywhere_keeps_the_former_files(tmp_path, monkeypatch):
     write_together(tmp_path/'r', {'a': b'old', 'last': b'old'}, last='last')
     def full(*args): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(OSError, match=r'errno 28'): write_together(tmp_path/'r', {'a': b'new', 'last': b'new'}, last='last')
+    with pytest.raises(OSError, match=r'errno 28'):
+        write_together(tmp_path/'r', {'a': b'new', 'last': b'new'}, last='last')
     with pytest.raises(OSError, match=r'errno 28'): write_bytes(tmp_path/'r/a', b'new')
     monkeypatch.undo()
     assert {p.name: p.read_bytes() for p in (tmp_path/'r').iterdir()} == {'a': b'old', 'last': b'old'}
@@ -136,7 +143,8 @@ def test_read_only_output_folder_is_an_error_before_any_work(tmp_path):
     with small_disk(tmp_path/'disk') as disk:
         subprocess.run(['mount', '-o', 'remount,ro', str(disk)], check=True)
         code, out = paper_repro(root, 'run', '--out-dir', disk)
-        assert code == 1 and out.strip() == f'paper_repro: [Errno 30] cannot write results to {disk}: Read-only file system'
+        message = f'paper_repro: [Errno 30] cannot write results to {disk}: Read-only file system'
+        assert code == 1 and out.strip() == message
         assert not (root/'ran').exists()
 
 
@@ -144,12 +152,15 @@ def test_output_folder_that_cannot_be_made_is_an_error_before_any_work(tmp_path)
     root = make_checkout(tmp_path, a=notebook('a', "open('ran', 'w')"))
     (root/'file').write_text('')
     code, out = paper_repro(root, 'run', '--out-dir', root/'file/figures')
-    assert code == 1 and f'cannot write results to {root}/file/figures: Not a directory' in out and 'Traceback' not in out
+    assert code == 1 and f'cannot write results to {root}/file/figures: Not a directory' in out
+    assert 'Traceback' not in out
     assert not (root/'ran').exists()
 
 
 def test_works_without_home_in_folders_with_spaces_and_accents(tmp_path):
-    code = ["from paper_repro.core.files import data_root, sha256, write_bytes\nimport os\nwrite_bytes(data_root()/'cache'/'features é.bin', b'x')\nassert 'HOME' not in os.environ or os.environ['HOME']",
+    code = ["from paper_repro.core.files import data_root, sha256, write_bytes\nimport os\n"
+            "write_bytes(data_root()/'cache'/'features é.bin', b'x')\n"
+            "assert 'HOME' not in os.environ or os.environ['HOME']",
             "print(data_root())", "save('a')"]
     root = make_checkout(tmp_path/'mein Ordner é', a=notebook('a', code))
     (root/'data ü').mkdir()

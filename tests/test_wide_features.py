@@ -1,4 +1,5 @@
-"More features than images, as for small NORB: 2304 features of 1000 images. Synthetic features, non-negative as a network's are after its last ReLU."
+"""More features than images, as for small NORB: 2304 features of 1000 images.
+Synthetic features, non-negative as a network's are after its last ReLU."""
 import warnings
 
 import pytest
@@ -13,7 +14,8 @@ N, M, D = 1000, 4, 2304
 
 
 def features(n, m, d=D, rank=300, seed=0):
-    "Features of n images and m versions of each, originals first: a falling spectrum, one direction that tells the classes apart, versions near their image."
+    """Features of n images and m versions of each, originals first: a falling spectrum, one direction that tells the
+    classes apart, versions near their image."""
     g = torch.Generator().manual_seed(seed)
     scale = torch.arange(1, rank + 1).double()**-.5
     basis = torch.randn(rank, d, generator=torch.Generator().manual_seed(99)).double() * 12/d**.5
@@ -21,7 +23,8 @@ def features(n, m, d=D, rank=300, seed=0):
     z = torch.randn(n, rank, generator=g).double()*scale
     z[:, 0] += .8*(2*y - 1)
     z = torch.cat([z, (z[:, None] + .3*scale*torch.randn(n, m, rank, generator=g).double()).flatten(0, 1)])
-    return torch.relu(z @ basis + .2*torch.randn(len(z), d, generator=g).double()), torch.cat([y, y.repeat_interleave(m)])
+    X = torch.relu(z @ basis + .2*torch.randn(len(z), d, generator=g).double())
+    return X, torch.cat([y, y.repeat_interleave(m)])
 
 
 def quiet(score, *args, **kwargs):
@@ -59,7 +62,8 @@ def test_influence_is_the_odds_of_being_wrong_where_rows_are_no_more_than_featur
     odds = torch.expm1(loss_scores(fit, X, y))                     # exp(loss) - 1
     with pytest.warns(UserWarning, match='singular to working precision'): score = influence_scores(fit, X, y)
     assert (score <= 0).all()
-    torch.testing.assert_close(score.abs(), odds, rtol=1e-4, atol=1e-9)      # 1e-9: the damping of the released code in tiny gradients
+    # 1e-9: the damping of the released code in tiny gradients
+    torch.testing.assert_close(score.abs(), odds, rtol=1e-4, atol=1e-9)
     torch.testing.assert_close(quiet(influence_scores, fit, X, y, eps=1e-14).abs(), odds, rtol=1e-6, atol=1e-13)
     assert score.abs().argsort(stable=True).equal(odds.argsort(stable=True))  # the same deterministic order
 
@@ -82,7 +86,8 @@ def test_corrected_influence_is_the_exact_change_of_leaving_out(originals):
     for i in exact.topk(2).indices:                                # by refits, the rows that change most
         keep = torch.arange(200) != i
         refit = fit_logistic(X[keep], y[keep])
-        assert abs(loss_scores(refit, X[i:i + 1], y[i:i + 1]) - loss_scores(fit, X[i:i + 1], y[i:i + 1]) - exact[i]) < 1e-6
+        change = loss_scores(refit, X[i:i + 1], y[i:i + 1]) - loss_scores(fit, X[i:i + 1], y[i:i + 1])
+        assert abs(change - exact[i]) < 1e-6
 
 
 def test_batch_over_the_augmented_pool_is_each_fit_alone_and_keeps_the_endpoint(pool):
@@ -97,13 +102,14 @@ def test_batch_over_the_augmented_pool_is_each_fit_alone_and_keeps_the_endpoint(
     alone = fit_logistic(X[rows], y[rows])                         # 1400 rows, in their row space
     assert (batch.coef[2] - alone.coef).abs().max() < 1e-7
     h = influence_scores(batch[6], X, y).abs() / torch.expm1(loss_scores(batch[6], X, y))
-    assert abs(h.sum() - (D + 1)) < .1                             # 5000 rows: the rank of 2304 features and the intercept
+    assert abs(h.sum() - (D + 1)) < .1                    # 5000 rows: the rank of 2304 features and the intercept
 
 
 def test_policies_run_on_wide_features():
     n, d = 60, 400
     (X, y), (Xt, yt) = features(n, 2, d, rank=80), features(40, 2, d, rank=80, seed=1)
-    policies = {'random': Policy('uniform'), 'influence': Policy('deterministic', 'influence'), 'loss': Policy('deterministic', 'loss')}
+    policies = {'random': Policy('uniform'), 'influence': Policy('deterministic', 'influence'),
+                'loss': Policy('deterministic', 'loss')}
     curves = quiet(run_policies, FrozenPool(X, y, Xt, yt, n, 40), policies, (1, 20, n), 2, seed=0)
     assert (curves.at('influence', 20) == curves.at('loss', 20)).all()          # one order, see above
-    assert len({a.item() for p in policies for a in curves.accuracy(p)[:, -1]}) == 1    # at b = n all are the whole pool
+    assert len({a.item() for p in policies for a in curves.accuracy(p)[:, -1]}) == 1 # at b = n all are the whole pool
