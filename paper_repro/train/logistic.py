@@ -29,7 +29,8 @@ def newton(
     ord:float=torch.inf, # which norm: inf, or 2
     max_iter:int=100,  # Newton steps
 )->tuple[Tensor, Tensor]: # (B, D) where each problem stopped, (B,) norm of the gradient there
-    "Minimise all problems by damped Newton steps; a problem that makes no more progress is left where it is, with its gradient norm."
+    """Minimise all problems by damped Newton steps; a problem that makes no more progress is left where it is, with its
+    gradient norm."""
     ridge = torch.ones_like(Z[0])
     ridge[-1] = 0
     def gradient(theta, m, u): return ridge * theta - (u * torch.sigmoid(-m)) @ Z
@@ -38,7 +39,8 @@ def newton(
     m = theta @ Z.T
     f, g = objective(theta, m, u), gradient(theta, m, u)
     norm = g.new_zeros(len(u))
-    best, stale, stuck = g.new_full((len(u),), torch.inf), torch.zeros_like(act), torch.zeros_like(act, dtype=torch.bool)
+    best, stale = g.new_full((len(u),), torch.inf), torch.zeros_like(act)
+    stuck = torch.zeros_like(act, dtype=torch.bool)
     for k in range(max_iter + 1):
         size = torch.linalg.vector_norm(g, ord, dim=1)
         norm[act], out[act] = size, theta
@@ -46,7 +48,9 @@ def newton(
         best = torch.minimum(best, size)
         keep = (size > tol) & ~stuck & (stale < 25)
         if k == max_iter or not keep.any(): break
-        if not keep.all(): act, theta, m, u, f, g, size, best, stale = (a[keep] for a in (act, theta, m, u, f, g, size, best, stale))
+        if not keep.all():
+            act, theta, m, u, f, g, size, best, stale = (
+                a[keep] for a in (act, theta, m, u, f, g, size, best, stale))
         s = torch.sigmoid(-m)
         step = direction(g, u * s * (1 - s), size)
         theta, m, f, stuck = _line_search(theta, m, u, f, g, step, Z, objective)
@@ -69,11 +73,14 @@ def _line_search(theta, m, u, f, g, step, Z, objective):
 def factor(
     H:Tensor, # (..., D, D) symmetric, positive definite up to rounding
 )->Tensor:    # (..., D, D) lower triangular
-    "Cholesky factor of `H`; where rounding makes it indefinite the diagonal is raised by 1e-14, 1e-13, ... of its mean. Raises `RuntimeError` past 1e-4."
+    """Cholesky factor of `H`; where rounding makes it indefinite the diagonal is raised by 1e-14, 1e-13, ... of its
+    mean. Raises `RuntimeError` past 1e-4."""
     L, info = torch.linalg.cholesky_ex(H)
     k = 1e-14
     while (info != 0).any():
-        if k > 1e-4: raise RuntimeError('a Hessian is not positive definite: the features or weights span too many orders of magnitude; scale them')
+        if k > 1e-4:
+            raise RuntimeError('a Hessian is not positive definite: the features or weights span too many orders of '
+                               'magnitude; scale them')
         lift = (info != 0).to(H)[..., None] * k * H.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
         L, info = torch.linalg.cholesky_ex(H + torch.diag_embed(lift.expand(H.shape[:-1])))
         k *= 10
@@ -121,9 +128,9 @@ class CGDirection:
         "Set the coordinates from the mean Hessian."
         L = factor(CholeskyDirection(self.Z).hessian(c[None])[0])
         E = torch.eye(len(L), dtype=L.dtype, device=L.device)
-        self.back = torch.linalg.solve_triangular(L, E, upper=False)                                     # L^-1
-        self.rows = torch.linalg.solve_triangular(L, self.Z.T, upper=False).to(self.dtype)               # (D, n)
-        self.ridge = (self.back[:, :-1] @ self.back[:, :-1].T).to(self.dtype)                            # L^-1 diag(1..1,0) L^-T
+        self.back = torch.linalg.solve_triangular(L, E, upper=False)                            # L^-1
+        self.rows = torch.linalg.solve_triangular(L, self.Z.T, upper=False).to(self.dtype)      # (D, n)
+        self.ridge = (self.back[:, :-1] @ self.back[:, :-1].T).to(self.dtype)                   # L^-1 diag(1..1,0) L^-T
         self.debt, self.whitenings = 0, self.whitenings + 1
     def __call__(self,
         g:Tensor,    # (B, D) gradients
@@ -185,7 +192,8 @@ class LogisticFit:
         X = check_features(X, device=self.coef.device, d=self.coef.shape[-1])
         y = check_labels(y, len(X), X.device, both=False) > 0
         chunk = chunk or max(1, 2**24 // max(1, self.intercept.numel()))
-        hits = sum(((self.coef @ x.T + self.intercept[..., None] > 0) == t).sum(-1) for x, t in zip(X.split(chunk), y.split(chunk)))
+        rows = zip(X.split(chunk), y.split(chunk))
+        hits = sum(((self.coef @ x.T + self.intercept[..., None] > 0) == t).sum(-1) for x, t in rows)
         return hits.double() / len(X)
 
 # %% ../../nbs/train/31_logistic.ipynb #f6b3fc98
@@ -194,18 +202,22 @@ def fit_logistic(
     y,                  # (n,) labels, 0 or 1
     weight=None,        # (..., n) >= 0, the $v_i$ of each problem; None: one problem with ones
     C=1.,               # inverse penalty, scalar or (...)
-    init=None,          # where to start: a `LogisticFit` or (coef, intercept), broadcast to the batch; same optimum, fewer steps
+    # where to start: a `LogisticFit` or (coef, intercept), broadcast to the batch; same optimum, fewer steps
+    init=None,
     tol:float=1e-8,     # largest entry of the gradient at the solution
     solver:str='auto',  # auto | newton-cg | cholesky
     max_iter:int=100,   # Newton steps
     chunk:int|None=None, # problems at a time; None: about 2^21 weights
     device=None,        # None: where `X` is
 )->LogisticFit:         # float64, batch shape of `weight` and `C`
-    """Fit L2-penalised logistic regressions with a free intercept (Kuchnik & Smith 2019, as in the authors' code), all at once.
-    Raises `ValueError` for bad input, naming what and where, and `RuntimeError` when a gradient stays above `tol`."""
-    if solver not in ('auto', 'newton-cg', 'cholesky'): raise ValueError(f"unknown solver {solver!r}; known: 'auto', 'newton-cg', 'cholesky'")
+    """Fit L2-penalised logistic regressions with a free intercept (Kuchnik & Smith 2019, as in the authors' code), all
+    at once. Raises `ValueError` for bad input, naming what and where, and `RuntimeError` when a gradient stays above
+    `tol`."""
+    if solver not in ('auto', 'newton-cg', 'cholesky'):
+        raise ValueError(f"unknown solver {solver!r}; known: 'auto', 'newton-cg', 'cholesky'")
     if not tol > 0: raise ValueError(f'tol must be > 0; got {tol}')
-    if chunk is not None and not (chunk >= 1 and chunk == int(chunk)): raise ValueError(f'chunk must be a whole number >= 1; got {chunk}')
+    if chunk is not None and not (chunk >= 1 and chunk == int(chunk)):
+        raise ValueError(f'chunk must be a whole number >= 1; got {chunk}')
     X = check_features(X, device=device)
     y = check_labels(y, len(X), X.device)
     v = check_weights(weight, y)
@@ -221,18 +233,23 @@ def fit_logistic(
     if (norm > tol).any() or norm.isnan().any():
         i = norm.nan_to_num(torch.inf).argmax().item()
         where = tuple(int(j) for j in torch.unravel_index(torch.tensor(i), batch)) if batch else 'the problem'
-        raise RuntimeError(f'{int((~(norm <= tol)).sum())} of {len(norm)} fits did not reach a gradient of {tol:g}; the worst is {norm[i].item():.3g} in {where}. '
+        raise RuntimeError(f'{int((~(norm <= tol)).sum())} of {len(norm)} fits did not reach a gradient of {tol:g}; '
+                           f'the worst is {norm[i].item():.3g} in {where}. '
                            'Centre or scale the features, lower C, raise max_iter or accept a larger tol')
     w = theta[:, :-1] if Q is None else theta[:, :-1] @ Q.T
     return LogisticFit(w.reshape(*batch, -1), theta[:, -1].reshape(batch), norm.reshape(batch), C)
 
 def _check_C(C, v:Tensor)->Tensor:
     try: C = torch.as_tensor(C, device=v.device).detach().to(torch.float64)
-    except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'C must be a number or a tensor of them: {e}') from e
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ValueError(f'C must be a number or a tensor of them: {e}') from e
     if not C.numel(): raise ValueError(f'C must hold at least one number; got shape {tuple(C.shape)}')
-    if not ((C > 0) & C.isfinite()).all(): raise ValueError(f'C must be finite and > 0; the smallest is {C.min().item()}, the largest {C.max().item()}')
+    if not ((C > 0) & C.isfinite()).all():
+        raise ValueError(f'C must be finite and > 0; the smallest is {C.min().item()}, the largest {C.max().item()}')
     try: return C.expand(torch.broadcast_shapes(C.shape, v.shape[:-1])).clone()
-    except RuntimeError as e: raise ValueError(f'C of shape {tuple(C.shape)} does not broadcast with the weights of batch shape {tuple(v.shape[:-1])}') from e
+    except RuntimeError as e:
+        raise ValueError(f'C of shape {tuple(C.shape)} does not broadcast with the weights of batch shape '
+                         f'{tuple(v.shape[:-1])}') from e
 
 def _start(init, batch, X:Tensor)->Tensor:
     shape = (*batch, X.shape[1])
@@ -241,7 +258,8 @@ def _start(init, batch, X:Tensor)->Tensor:
     w, b = (torch.as_tensor(a, device=X.device).to(torch.float64) for a in (w, b))
     try: start = torch.cat([w.expand(shape), b.expand(batch)[..., None]], -1).reshape(-1, shape[-1] + 1)
     except RuntimeError as e:
-        raise ValueError(f'init has coef {tuple(w.shape)} and intercept {tuple(b.shape)}; they must broadcast to {shape} and {tuple(batch)}') from e
+        raise ValueError(f'init has coef {tuple(w.shape)} and intercept {tuple(b.shape)}; '
+                         f'they must broadcast to {shape} and {tuple(batch)}') from e
     if not start.isfinite().all(): raise ValueError('init holds NaN or inf')
     return start.clone()
 
