@@ -58,13 +58,16 @@ def load_images(
     size:int|None=None,      # side to enlarge to, pixels, bilinear; None: as published
     channels:int|None=None,  # 3 repeats a grey channel; None: as published
 )->Images:                   # uint8 tensors with their fingerprint
-    """Load a data set in file order, as the released code of Kuchnik & Smith (2019) does. Raises `FileNotFoundError` when it is absent, `ValueError` for an unknown name, a label that
-    does not occur or occurs twice, a size that is no whole number or more training images than there are, or files that differ from the published ones."""
+    """Load a data set in file order, as the released code of Kuchnik & Smith (2019) does. Raises `FileNotFoundError`
+    when it is absent, `ValueError` for an unknown name, a label that does not occur or occurs twice, a size that is no
+    whole number or more training images than there are, or files that differ from the published ones."""
     folder = find(name, root)
-    if classes is not None and (not len(classes) or len(set(classes)) != len(classes) or not all(isinstance(c, int) and not isinstance(c, bool) for c in classes)):
+    if classes is not None and (not len(classes) or len(set(classes)) != len(classes) or
+                                not all(isinstance(c, int) and not isinstance(c, bool) for c in classes)):
         raise ValueError(f'classes must be different whole numbers, at least one; got {classes!r}')
     for what, v in (('train_size', train_size), ('size', size)):
-        if v is not None and (not isinstance(v, Integral) or isinstance(v, bool) or v < 1): raise ValueError(f'{what} must be None or a whole number >= 1; got {v!r}')
+        if v is not None and (not isinstance(v, Integral) or isinstance(v, bool) or v < 1):
+            raise ValueError(f'{what} must be None or a whole number >= 1; got {v!r}')
     if channels not in (None, 3): raise ValueError(f'channels must be None or 3; got {channels!r}')
     problems = check(name, root)
     if problems: raise ValueError('; '.join(problems))
@@ -81,10 +84,12 @@ def load_images(
         table[list(labels)] = torch.arange(len(labels))
         x, y = x[keep], table[y[keep]]
         if not out and train_size is not None:
-            if train_size > len(x): raise ValueError(f'train_size must be in 1..{len(x)} for {name} {labels}; got {train_size}')
+            if train_size > len(x):
+                raise ValueError(f'train_size must be in 1..{len(x)} for {name} {labels}; got {train_size}')
             x, y = x[:train_size], y[:train_size]
         if size and size != x.shape[-1]:
-            x = F.interpolate(x.float(), (size, size), mode='bilinear', align_corners=False).round().clamp(0, 255).to(torch.uint8)
+            x = F.interpolate(x.float(), (size, size), mode='bilinear', align_corners=False)
+            x = x.round().clamp(0, 255).to(torch.uint8)
         if channels == 3 and x.shape[1] == 1: x = x.expand(-1, 3, -1, -1).contiguous()
         out += [x.clone(), y.clone()]
     return Images(name, *out, labels, tensors_sha256(dict(zip(('x_train', 'y_train', 'x_test', 'y_test'), out))), True)
