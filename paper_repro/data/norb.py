@@ -29,13 +29,17 @@ def _header(f, path):
     head = f.read(8)
     if len(head) < 8: raise ValueError(f'{path} ends after {len(head)} bytes, inside its header')
     magic, rank = struct.unpack('<Ii', head)
-    if magic not in _TYPES: raise ValueError(f'{path} is no uint8 or int32 matrix of small NORB: its magic number is {magic:#010x}, expected {" or ".join(f"{m:#010x}" for m in _TYPES)}')
+    if magic not in _TYPES:
+        raise ValueError(f'{path} is no uint8 or int32 matrix of small NORB: its magic number is {magic:#010x}, '
+                         f'expected {" or ".join(f"{m:#010x}" for m in _TYPES)}')
     if not 1 <= rank <= 8: raise ValueError(f'{path} says it has {rank} dimensions, expected 1 to 8')
     size = 4 * max(rank, 3)
     head = f.read(size)
     if len(head) < size: raise ValueError(f'{path} ends after {8 + len(head)} bytes, inside its header')
     dims = struct.unpack(f'<{size//4}i', head)
-    if min(dims) < 1 or any(d != 1 for d in dims[rank:]): raise ValueError(f'{path} says its sizes are {dims} in {rank} dimensions; expected positive ones, and 1 beyond them')
+    if min(dims) < 1 or any(d != 1 for d in dims[rank:]):
+        raise ValueError(f'{path} says its sizes are {dims} in {rank} dimensions; expected positive ones, '
+                         'and 1 beyond them')
     return _TYPES[magic], dims[:rank], 8 + size
 
 def _read(f, n):
@@ -47,7 +51,8 @@ def _read(f, n):
 def read_matrix(
     path:str|Path, # a `.mat` file of small NORB, or the `.mat.gz` as published
 )->np.ndarray:     # uint8 or int32; of a `.mat` it is mapped, read as it is used
-    "Read one file. Raises `FileNotFoundError`, and `ValueError` when magic number, sizes and length do not fit together or the file cannot be unpacked."
+    """Read one file. Raises `FileNotFoundError`, and `ValueError` when magic number, sizes and length do not fit
+    together or the file cannot be unpacked."""
     path = Path(path)
     packed = path.suffix == '.gz'
     try:
@@ -57,7 +62,9 @@ def read_matrix(
             data = _read(f, want + 1) if packed else None
     except (gzip.BadGzipFile, EOFError, zlib.error) as e: raise ValueError(f'{path} cannot be unpacked: {e}') from e
     got = len(data) if packed else path.stat().st_size - start
-    if got != want: raise ValueError(f'{path} holds {got if got < want or not packed else f"more than {want}"} bytes of elements, its sizes {shape} need {want}')
+    if got != want:
+        held = got if got < want or not packed else f'more than {want}'
+        raise ValueError(f'{path} holds {held} bytes of elements, its sizes {shape} need {want}')
     return np.frombuffer(data, dtype).reshape(shape) if packed else np.memmap(path, dtype, 'r', start, shape)
 
 # %% ../../nbs/data/10a_norb.ipynb #b17b3632
@@ -67,14 +74,18 @@ def load_norb(
     folder:str|Path, # holds the `.mat` or `.mat.gz` files
     split:str,       # 'train' | 'test'
 )->tuple[Tensor, Tensor]: # images (n, 1, 96, 96) of the first camera, uint8; classes (n,), int64
-    "Read one split of small NORB. Raises `FileNotFoundError`, and `ValueError` for an unknown split, a damaged file, or files that do not belong together."
+    """Read one split of small NORB. Raises `FileNotFoundError`, and `ValueError` for an unknown split, a damaged file,
+    or files that do not belong together."""
     if split not in SPLITS: raise ValueError(f'unknown split {split!r}; known: {", ".join(SPLITS)}')
     def read(what):
         path = Path(folder)/f'{SPLITS[split]}-{what}.mat'
         if not path.exists() and path.with_suffix('.mat.gz').exists(): path = path.with_suffix('.mat.gz')
         return path, read_matrix(path)
     (dat, x), (cat, y) = read('dat'), read('cat')
-    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (2, 96, 96): raise ValueError(f'{dat} must hold uint8 (n, 2, 96, 96); got {x.dtype} {x.shape}')
-    if y.dtype != np.int32 or y.shape != x.shape[:1]: raise ValueError(f'{cat} must hold int32 ({len(x)},), one class an image of {dat.name}; got {y.dtype} {y.shape}')
+    if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (2, 96, 96):
+        raise ValueError(f'{dat} must hold uint8 (n, 2, 96, 96); got {x.dtype} {x.shape}')
+    if y.dtype != np.int32 or y.shape != x.shape[:1]:
+        raise ValueError(f'{cat} must hold int32 ({len(x)},), one class an image of {dat.name}; '
+                         f'got {y.dtype} {y.shape}')
     if y.min() < 0 or y.max() > 4: raise ValueError(f'{cat} must hold classes 0 to 4; got {y.min()} to {y.max()}')
     return torch.from_numpy(np.array(x[:, :1])), torch.from_numpy(y.astype(np.int64))
