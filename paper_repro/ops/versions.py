@@ -15,7 +15,8 @@ from torch.nn import functional as F
 def _images(x):
     if not isinstance(x, Tensor): raise ValueError(f'images must be a tensor; got {type(x).__name__}')
     if x.ndim != 4: raise ValueError(f'images must have shape (n, C, H, W); got {tuple(x.shape)}')
-    if x.dtype != torch.uint8 and not x.is_floating_point(): raise ValueError(f'images must be uint8 or float; got {x.dtype}')
+    if x.dtype != torch.uint8 and not x.is_floating_point():
+        raise ValueError(f'images must be uint8 or float; got {x.dtype}')
 
 def _whole(v): return isinstance(v, Integral) and not isinstance(v, bool)
 
@@ -27,24 +28,30 @@ def _like(y, x):
 def translate(
     x:Tensor, # images (n, C, H, W), uint8 or float
     t:int,    # shift along each axis, pixels, 0 <= t < min(H, W)
-)->Tensor:    # (n, 4, C, H, W), type of `x`; content moved by (dx, dy) = (-t, -t), (-t, t), (t, -t), (t, t), x to the right, y down
-    "Four diagonal shifts with edge fill (Kuchnik & Smith 2019, released code). Raises `ValueError` when `t` is out of range or not whole."
+# (n, 4, C, H, W), type of `x`; content moved by (dx, dy) = (-t, -t), (-t, t), (t, -t), (t, t), x to the right, y down
+)->Tensor:
+    """Four diagonal shifts with edge fill (Kuchnik & Smith 2019, released code).
+    Raises `ValueError` when `t` is out of range or not whole."""
     _images(x)
     H, W = x.shape[-2:]
-    if not _whole(t) or not 0 <= t < min(H, W): raise ValueError(f't must be a whole number in 0..{min(H, W) - 1} pixels for {H}x{W} images; got {t!r}')
+    if not _whole(t) or not 0 <= t < min(H, W):
+        raise ValueError(f't must be a whole number in 0..{min(H, W) - 1} pixels for {H}x{W} images; got {t!r}')
     rows, cols = torch.arange(H, device=x.device), torch.arange(W, device=x.device)
-    return torch.stack([x[:, :, (rows - dy).clamp(0, H - 1)][..., (cols - dx).clamp(0, W - 1)] for dx in (-t, t) for dy in (-t, t)], 1)
+    def moved(dx, dy): return x[:, :, (rows - dy).clamp(0, H - 1)][..., (cols - dx).clamp(0, W - 1)]
+    return torch.stack([moved(dx, dy) for dx in (-t, t) for dy in (-t, t)], 1)
 
 # %% ../../nbs/ops/43_versions.ipynb #9e8c900f
 def rotate(
     x:Tensor,      # images (n, C, H, W), uint8 or float
     angles:list,   # degrees, counter-clockwise positive
 )->Tensor:         # (n, len(angles), C, H, W), type of `x`
-    "Rotations about the centre, bilinear with edge fill (Kuchnik & Smith 2019, released code). Raises `ValueError` unless `angles` lists at least one finite angle."
+    """Rotations about the centre, bilinear with edge fill (Kuchnik & Smith 2019, released code).
+    Raises `ValueError` unless `angles` lists at least one finite angle."""
     _images(x)
     try: a = torch.as_tensor(angles, dtype=torch.float64).cpu()
     except (TypeError, ValueError, RuntimeError): a = torch.empty(0)
-    if a.ndim != 1 or not len(a) or not a.isfinite().all(): raise ValueError(f'angles must list at least one finite angle, degrees; got {angles!r}')
+    if a.ndim != 1 or not len(a) or not a.isfinite().all():
+        raise ValueError(f'angles must list at least one finite angle, degrees; got {angles!r}')
     H, W = x.shape[-2:]
     a = torch.deg2rad(a)
     yy, xx = torch.meshgrid(torch.arange(H) - (H - 1) / 2, torch.arange(W) - (W - 1) / 2, indexing='ij')
@@ -71,11 +78,14 @@ def crop(
     x:Tensor,     # images (n, C, H, W), uint8 or float
     pixels:list,  # pixels cut from each side, 0 <= c, 2c < min(H, W)
 )->Tensor:        # (n, len(pixels), C, H, W), type of `x`
-    "Crop all four sides and enlarge by OpenCV's INTER_AREA rule (released code). Raises `ValueError` when nothing would be left, and unless `pixels` lists whole numbers."
+    """Crop all four sides and enlarge by OpenCV's INTER_AREA rule (released code).
+    Raises `ValueError` when nothing would be left, and unless `pixels` lists whole numbers."""
     _images(x)
     H, W = x.shape[-2:]
-    if not isinstance(pixels, (list, tuple, range)) or not pixels or not all(_whole(c) and 0 <= 2 * c < min(H, W) for c in pixels):
-        raise ValueError(f'pixels must list whole numbers in 0..{(min(H, W) - 1) // 2} for {H}x{W} images; got {pixels!r}')
+    listed = isinstance(pixels, (list, tuple, range)) and pixels
+    if not listed or not all(_whole(c) and 0 <= 2 * c < min(H, W) for c in pixels):
+        raise ValueError(f'pixels must list whole numbers in 0..{(min(H, W) - 1) // 2} for {H}x{W} images; '
+                         f'got {pixels!r}')
     out = []
     for c in pixels:
         A, B = (_area_matrix(s - 2 * c, s).float().to(x.device) for s in (H, W))
@@ -98,8 +108,10 @@ def versions(
     transform:str,  # 'translate' | 'rotate' | 'crop'
     dataset:str,    # a key of `SETTINGS`
 )->Tensor:          # (n, m, C, H, W), type of `x`
-    "All versions of each image under the paper's settings (released code). Raises `ValueError` for an unknown transform or data set."
-    if transform not in _TRANSFORMS: raise ValueError(f'unknown transform {transform!r}; known: {", ".join(_TRANSFORMS)}')
+    """All versions of each image under the paper's settings (released code).
+    Raises `ValueError` for an unknown transform or data set."""
+    if transform not in _TRANSFORMS:
+        raise ValueError(f'unknown transform {transform!r}; known: {", ".join(_TRANSFORMS)}')
     if dataset not in SETTINGS: raise ValueError(f'no settings for data set {dataset!r}; known: {", ".join(SETTINGS)}')
     return _TRANSFORMS[transform](x, SETTINGS[dataset][transform])
 
@@ -108,12 +120,14 @@ def pool(
     x:Tensor,  # originals (n, C, H, W)
     v:Tensor,  # versions (n, m, C, H, W)
     y:Tensor,  # labels (n,)
-)->tuple[Tensor, Tensor, Tensor]: # images (n(1+m), C, H, W), labels (n(1+m),), source (n(1+m),): -1 for an original, else its image
-    "Originals followed by the versions of image 0, image 1, ... (released code). Raises `ValueError` when the lengths differ."
+# images (n(1+m), C, H, W), labels (n(1+m),), source (n(1+m),): -1 for an original, else its image
+)->tuple[Tensor, Tensor, Tensor]:
+    """Originals followed by the versions of image 0, image 1, ... (released code).
+    Raises `ValueError` when the lengths differ."""
     if not len(x) == len(v) == len(y): raise ValueError(f'x has {len(x)} rows, versions {len(v)}, labels {len(y)}')
     n, m = v.shape[:2]
-    source = torch.arange(n).repeat_interleave(m)
-    return torch.cat([x, v.flatten(0, 1)]), torch.cat([y, y.repeat_interleave(m)]), torch.cat([torch.full((n,), -1), source])
+    source = torch.cat([torch.full((n,), -1), torch.arange(n).repeat_interleave(m)])
+    return torch.cat([x, v.flatten(0, 1)]), torch.cat([y, y.repeat_interleave(m)]), source
 
 # %% ../../nbs/ops/43_versions.ipynb #b18129c1
 def random_affine(
@@ -123,16 +137,20 @@ def random_affine(
     shift:float=0.,      # largest shift along each axis, pixels
     flip:bool=False,     # mirror left and right with probability 1/2
 )->Tensor:               # same shape, type and device as `x`
-    "A random rotation, shift and mirroring for each image (Keras' ImageDataGenerator, as the released NORB code uses it). Raises `ValueError` for ranges that are negative or not finite."
+    """A random rotation, shift and mirroring for each image (Keras' ImageDataGenerator, as the released NORB code uses
+    it). Raises `ValueError` for ranges that are negative or not finite."""
     _images(x)
-    if not all(0 <= v < float('inf') for v in (degrees, shift)): raise ValueError(f'degrees and shift must be finite and >= 0; got {degrees} and {shift}')
+    if not all(0 <= v < float('inf') for v in (degrees, shift)):
+        raise ValueError(f'degrees and shift must be finite and >= 0; got {degrees} and {shift}')
     H, W = x.shape[-2:]
     u = torch.rand(4, len(x), 1, 1, generator=gen, device=gen.device).to(x.device)
     a, dx, dy = torch.deg2rad((2*u[0] - 1) * degrees), (2*u[1] - 1) * shift, (2*u[2] - 1) * shift
-    yy, xx = torch.meshgrid(torch.arange(H, device=x.device) - (H - 1) / 2, torch.arange(W, device=x.device) - (W - 1) / 2, indexing='ij')
+    centred = (torch.arange(s, device=x.device) - (s - 1) / 2 for s in (H, W))
+    yy, xx = torch.meshgrid(*centred, indexing='ij')
     xx = torch.where(u[3] < .5, -xx, xx) if flip else xx.expand(len(x), -1, -1)      # mirrored last, so undone first
     px, py = xx + dx, yy + dy
-    grid = torch.stack([(a.cos()*px - a.sin()*py) / max((W - 1) / 2, 1), (a.sin()*px + a.cos()*py) / max((H - 1) / 2, 1)], -1)
+    gx, gy = (a.cos()*px - a.sin()*py) / max((W - 1) / 2, 1), (a.sin()*px + a.cos()*py) / max((H - 1) / 2, 1)
+    grid = torch.stack([gx, gy], -1)
     return _like(F.grid_sample(x.float(), grid.float(), 'bilinear', 'border', align_corners=True), x)
 
 def random_augment(
