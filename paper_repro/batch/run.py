@@ -58,7 +58,8 @@ def summary(
 )->str:        # one line a job, aligned
     "Return the table that ends a batch."
     short = {'reproduced': 'reproduced', 'not reproduced': 'NOT reproduced', 'not reproduced (undecided)': 'undecided',
-             'holds': 'hold', 'does not hold': 'do not hold', 'undecided': 'open', 'not tested at this profile': 'not tested'}
+             'holds': 'hold', 'does not hold': 'do not hold', 'undecided': 'open',
+             'not tested at this profile': 'not tested'}
     cells = [('item', 'variant', 'profile', 'status', 'claims', 'seconds')]
     for r in rows:
         counts = sorted((r.verdicts or {}).items(), key=lambda kv: list(short).index(kv[0]) if kv[0] in short else 9)
