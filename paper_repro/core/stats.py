@@ -17,23 +17,27 @@ def _counts(size, n, gen):
     return torch.zeros(size, n, dtype=torch.float64).scatter_add_(1, idx, torch.ones(size, n, dtype=torch.float64))
 
 def bootstrap_means(
-    runs:dict,        # method -> (R, ..., N): one row a run, one column a test item, budgets or the like between; R may differ, N may not
+    # method -> (R, ..., N): one row a run, one column a test item, budgets or the like between; R may differ, N may not
+    runs:dict,
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
     items:bool=True,  # resample the test items too; False: runs alone, for this one test set
 )->dict:              # method -> (n_boot + 1, ...): the plain mean, then the resampled ones
-    "Mean of each method under resampling of runs and test items. Raises `ValueError` when the numbers of test items differ or a value is not finite."
+    """Mean of each method under resampling of runs and test items.
+    Raises `ValueError` when the numbers of test items differ or a value is not finite."""
     for k, v in runs.items():
         if not torch.as_tensor(v).isfinite().all(): raise ValueError(f'the runs of {k!r} hold NaN or inf')
     sizes = {v.shape[-1] for v in runs.values()}
     if len(sizes) != 1: raise ValueError(f'all methods need the same test items; got {sorted(sizes)}')
     N = sizes.pop()
-    weights = _counts(n_boot, N, generator(seed, 'bootstrap', 'items')) / N if items else torch.full((n_boot, N), 1 / N, dtype=torch.float64)
+    if items: weights = _counts(n_boot, N, generator(seed, 'bootstrap', 'items')) / N
+    else: weights = torch.full((n_boot, N), 1 / N, dtype=torch.float64)
     out = {}
     for k, v in runs.items():
         v = torch.atleast_2d(torch.as_tensor(v, dtype=torch.float64))
         w = _counts(n_boot, len(v), generator(seed, 'bootstrap', 'runs', k)) / len(v)
-        parts = [torch.cat([a.mean().reshape(1), ((w @ a) * weights).sum(1)]) for a in v.reshape(len(v), -1, N).unbind(1)]
+        columns = v.reshape(len(v), -1, N).unbind(1)
+        parts = [torch.cat([a.mean().reshape(1), ((w @ a) * weights).sum(1)]) for a in columns]
         out[k] = torch.stack(parts, 1).reshape(n_boot + 1, *v.shape[1:-1])
     return out
 
@@ -53,7 +57,9 @@ def bootstrap_interval(
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
     items:bool=True,  # resample the test items too
-)->dict:              # estimate, low, high, p (share of resamples at or below 0), n (runs of the method with most, of those the statistic looks at), test_items
+# estimate, low, high, p (share of resamples at or below 0), n (runs of the method with most, of those the statistic
+# looks at), test_items
+)->dict:
     "Estimate and percentile interval of a statistic of the methods' means; resamples in which it is 0/0 are left out."
     if not 0 < level < 1: raise ValueError(f'level must be in (0, 1); got {level}')
     means = _Recorder(bootstrap_means(runs, n_boot, seed, items))
@@ -72,9 +78,12 @@ def simultaneous_intervals(
     n_boot:int=2000,  # resamples
     seed:int|torch.Generator=0, # of the resamples
     items:bool=True,  # resample the test items too
-)->dict:              # name -> estimate, low, high, p (adjusted, two-sided, of a difference from 0), n (runs of the method with most, of those looked at)
-    """Estimates and simultaneous intervals of several statistics of the methods' means (Westfall & Young 1993). A statistic that never varies has an interval without width.
-    Raises `ValueError` for a level outside (0, 1), for no statistics, and when one is NaN or infinite."""
+# name -> estimate, low, high, p (adjusted, two-sided, of a difference from 0), n (runs of the method with most, of
+# those looked at)
+)->dict:
+    """Estimates and simultaneous intervals of several statistics of the methods' means (Westfall & Young 1993). A
+    statistic that never varies has an interval without width. Raises `ValueError` for a level outside (0, 1), for no
+    statistics, and when one is NaN or infinite."""
     if not 0 < level < 1: raise ValueError(f'level must be in (0, 1); got {level}')
     if not statistics: raise ValueError('no statistics to compare')
     means, values, n = bootstrap_means(runs, n_boot, seed, items), [], []
@@ -82,7 +91,8 @@ def simultaneous_intervals(
         seen = _Recorder(means)
         values.append(f(seen))
         n.append(max(len(torch.atleast_2d(torch.as_tensor(runs[k]))) for k in seen.used))
-        if not values[-1].isfinite().all(): raise ValueError(f'statistic {name!r} is not finite in {int((~values[-1].isfinite()).sum())} of {n_boot + 1} resamples')
+        lost = int((~values[-1].isfinite()).sum())
+        if lost: raise ValueError(f'statistic {name!r} is not finite in {lost} of {n_boot + 1} resamples')
     values = torch.stack(values, 1)
     est, boot = values[0], values[1:]
     se = boot.std(0)
@@ -90,7 +100,8 @@ def simultaneous_intervals(
     t = torch.where(se > 0, (boot - est).abs() / se, 0.).amax(1)
     half = t.quantile(level) * se
     p = [(t >= (e.abs() / s)).double().mean().item() if s > 0 else float(e == 0) for e, s in zip(est, se)]
-    return {k: dict(estimate=e.item(), low=(e - h).item(), high=(e + h).item(), p=q, n=m) for k, e, h, q, m in zip(statistics, est, half, p, n)}
+    return {k: dict(estimate=e.item(), low=(e - h).item(), high=(e + h).item(), p=q, n=m)
+            for k, e, h, q, m in zip(statistics, est, half, p, n)}
 
 # %% ../../nbs/core/03_stats.ipynb #458fee33
 def first_reaching(
@@ -98,9 +109,11 @@ def first_reaching(
     curve:Tensor, # (..., P) heights
     level:Tensor, # (...) or a number
 )->Tensor:       # (...), float64
-    "Return where each curve first reaches its level. Raises `ValueError` when the numbers of points differ or `x` does not ascend."
+    """Return where each curve first reaches its level.
+    Raises `ValueError` when the numbers of points differ or `x` does not ascend."""
     x, curve = torch.as_tensor(x, dtype=torch.float64), torch.as_tensor(curve, dtype=torch.float64)
-    if x.ndim != 1 or curve.shape[-1:] != x.shape: raise ValueError(f'x has shape {tuple(x.shape)}, the curves have {tuple(curve.shape)}')
+    if x.ndim != 1 or curve.shape[-1:] != x.shape:
+        raise ValueError(f'x has shape {tuple(x.shape)}, the curves have {tuple(curve.shape)}')
     if not (x.diff() > 0).all(): raise ValueError('x must ascend')
     level = torch.as_tensor(level, dtype=torch.float64).expand(curve.shape[:-1])[..., None]
     above = curve >= level
@@ -122,11 +135,15 @@ def spearman(
     b,           # (n,) numbers
     counts=None, # (..., n) how often each pair counts; None: once
 )->Tensor:       # (...), NaN where one of the two is constant
-    "Spearman's rank correlation. Raises `ValueError` for other shapes, fewer than 3 pairs and numbers that are not finite."
+    """Spearman's rank correlation.
+    Raises `ValueError` for other shapes, fewer than 3 pairs and numbers that are not finite."""
     a, b = (torch.as_tensor(v).detach().double() for v in (a, b))
-    if a.ndim != 1 or a.shape != b.shape or len(a) < 3: raise ValueError(f'a and b must be two vectors of the same length, at least 3; got {tuple(a.shape)} and {tuple(b.shape)}')
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 3:
+        raise ValueError('a and b must be two vectors of the same length, at least 3; '
+                         f'got {tuple(a.shape)} and {tuple(b.shape)}')
     for k, v in dict(a=a, b=b).items():
-        if not v.isfinite().all(): raise ValueError(f'{k} holds NaN or inf, the first at {int((~v.isfinite()).nonzero()[0])}')
+        if not v.isfinite().all():
+            raise ValueError(f'{k} holds NaN or inf, the first at {int((~v.isfinite()).nonzero()[0])}')
     w = torch.ones_like(a) if counts is None else torch.as_tensor(counts, dtype=torch.float64)
     r, s = ((q - (w * q).sum(-1, keepdim=True) / w.sum(-1, keepdim=True)) for q in (_ranks(a, w), _ranks(b, w)))
     return (w * r * s).sum(-1) / ((w * r * r).sum(-1) * (w * s * s).sum(-1)).sqrt()
@@ -138,7 +155,8 @@ def spearman_interval(
     n_boot:int=2000, # resamples of the pairs
     seed:int|torch.Generator=0, # of the resamples
 )->dict:             # estimate, low, high, n
-    "Spearman's rank correlation with its percentile bootstrap interval over the pairs. Raises `ValueError` as `spearman`, and for a level outside (0, 1)."
+    """Spearman's rank correlation with its percentile bootstrap interval over the pairs.
+    Raises `ValueError` as `spearman`, and for a level outside (0, 1)."""
     if not 0 < level < 1: raise ValueError(f'level must be in (0, 1); got {level}')
     est = spearman(a, b)
     boot = spearman(a, b, _counts(n_boot, len(a), generator(seed, 'bootstrap', 'pairs')))
