@@ -20,20 +20,28 @@ def check_classes(
     y,                  # (n,) labels
     n:int,              # number of rows they belong to
     device:str|torch.device='cpu', # of the result
-    K:int|None=None,    # number of classes of a fitted model, not all of which need occur; None: largest label + 1, all of which must
+    # number of classes of a fitted model, not all of which need occur; None: largest label + 1, all of which must
+    K:int|None=None,
 )->Tensor:              # (n,) int64
     "Return `y` as class numbers. Raises `ValueError` for other labels, another length, or a class that does not occur."
     try: y = torch.as_tensor(y if isinstance(y, Tensor) else np.asarray(y), device=device).detach()
-    except (TypeError, ValueError, RuntimeError) as e: raise ValueError(f'y must hold class numbers, not text or objects; map them first ({e})') from e
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ValueError(f'y must hold class numbers, not text or objects; map them first ({e})') from e
     if y.shape != (n,): raise ValueError(f'y must have shape ({n},), one label a row of X; got {tuple(y.shape)}')
-    wrong = (y != y.to(torch.int64)) | (y < 0) | (y >= (n if K is None else K)) if y.dtype != torch.bool else torch.zeros_like(y)
+    if y.dtype == torch.bool: wrong = torch.zeros_like(y)
+    else: wrong = (y != y.to(torch.int64)) | (y < 0) | (y >= (n if K is None else K))
     if wrong.any():
-        known = 'whole numbers 0, 1, ..., one for each class, fewer classes than rows' if K is None else f'whole numbers in 0..{K - 1}'
-        raise ValueError(f'y must hold {known}; {int(wrong.sum())} of {n} differ, the first is y[{int(wrong.nonzero()[0, 0])}] = {y[wrong][0].item()}')
+        if K is None: known = 'whole numbers 0, 1, ..., one for each class, fewer classes than rows'
+        else: known = f'whole numbers in 0..{K - 1}'
+        raise ValueError(f'y must hold {known}; {int(wrong.sum())} of {n} differ, '
+                         f'the first is y[{int(wrong.nonzero()[0, 0])}] = {y[wrong][0].item()}')
     y = y.to(torch.int64)
     absent = (y.bincount() == 0).nonzero()
-    if K is None and y.max() < 1: raise ValueError(f'y holds one class only (0 in all {n} rows); a fit needs two or more')
-    if K is None and len(absent): raise ValueError(f'no row has the label {int(absent[0])}, the largest is {int(y.max())}; number the classes 0, 1, ...')
+    if K is None and y.max() < 1:
+        raise ValueError(f'y holds one class only (0 in all {n} rows); a fit needs two or more')
+    if K is None and len(absent):
+        raise ValueError(f'no row has the label {int(absent[0])}, the largest is {int(y.max())}; '
+                         'number the classes 0, 1, ...')
     return y
 
 # %% ../../nbs/train/31a_multinomial.ipynb #2d97adef
@@ -86,18 +94,23 @@ def softmax_newton(
     y:Tensor,          # (n,) classes
     u:Tensor,          # (B, n) weights $u_i$
     start:Tensor,      # (B, K, D) starting points, zero sum over the classes
-    direction,         # function (gradients (B, K, D), probabilities (B, K, n), weights (B, n), gradient norms (B,)) -> steps (B, K, D)
+    # function (gradients (B, K, D), probabilities (B, K, n), weights (B, n), gradient norms (B,)) -> steps (B, K, D)
+    direction,
     tol:float=1e-8,    # stop when the norm of the gradient is at most this
     ord:float=torch.inf, # which norm: inf, or 2
     max_iter:int=100,  # Newton steps
 )->tuple[Tensor, Tensor]: # (B, K, D) where each problem stopped, (B,) norm of the gradient there
-    "Minimise all problems by damped Newton steps; a problem that makes no more progress is left where it is, with its gradient norm."
+    """Minimise all problems by damped Newton steps; a problem that makes no more progress is left where it is, with its
+    gradient norm."""
     Y = F.one_hot(y, start.shape[1]).T.to(A)
-    def objective(theta, f, u): return .5 * theta[..., :-1].square().sum((1, 2)) - (u * F.logsigmoid(class_margins(f, y, -2))).sum(1)
+    def objective(theta, f, u):
+        gain = (u * F.logsigmoid(class_margins(f, y, -2))).sum(1)
+        return .5 * theta[..., :-1].square().sum((1, 2)) - gain
     theta, act, out = start, torch.arange(len(u), device=u.device), start.clone()
     f = theta @ A.T
     value, norm = objective(theta, f, u), A.new_zeros(len(u))
-    best, stale, stuck = torch.full_like(norm, torch.inf), torch.zeros_like(act), torch.zeros_like(act, dtype=torch.bool)
+    best, stale = torch.full_like(norm, torch.inf), torch.zeros_like(act)
+    stuck = torch.zeros_like(act, dtype=torch.bool)
     for k in range(max_iter + 1):
         P = f.softmax(1)
         g = ((P - Y) * u[:, None]) @ A
@@ -108,7 +121,9 @@ def softmax_newton(
         best = torch.minimum(best, size)
         keep = (size > tol) & ~stuck & (stale < 25)
         if k == max_iter or not keep.any(): break
-        if not keep.all(): act, theta, f, P, u, value, g, size, best, stale = (a[keep] for a in (act, theta, f, P, u, value, g, size, best, stale))
+        if not keep.all():
+            act, theta, f, P, u, value, g, size, best, stale = (
+                a[keep] for a in (act, theta, f, P, u, value, g, size, best, stale))
         theta, f, value, stuck = _line_search(theta, f, u, value, g, direction(g, P, u, size), A, objective)
     return out, norm
 
@@ -146,7 +161,8 @@ class SoftmaxCholesky:
 
 # %% ../../nbs/train/31a_multinomial.ipynb #8c78b55d
 class SoftmaxCG:
-    "Inexact Newton steps for a whole batch: preconditioned conjugate gradients in whitened coordinates, float32 inside."
+    """Inexact Newton steps for a whole batch: preconditioned conjugate gradients in whitened coordinates, float32
+    inside."""
     def __init__(self,
         A:Tensor,             # (n, D) rows
         tol:float=1e-8,       # tolerance of the outer loop: the last inner solve need not be better than it
@@ -163,8 +179,9 @@ class SoftmaxCG:
         H = (self.A.T * (u * (P * (1 - P)).mean(0))) @ self.A
         H.diagonal()[:-1].add_(1)
         L = factor(H)
-        self.back = torch.linalg.solve_triangular(L, torch.eye(len(L), dtype=L.dtype, device=L.device), upper=False) # L^-1
-        self.rows = (self.back @ self.A.T).to(self.dtype)                                                              # (D, n)
+        E = torch.eye(len(L), dtype=L.dtype, device=L.device)
+        self.back = torch.linalg.solve_triangular(L, E, upper=False) # L^-1
+        self.rows = (self.back @ self.A.T).to(self.dtype)            # (D, n)
         self.ridge = (self.back[:, :-1] @ self.back[:, :-1].T).to(self.dtype)
     def precondition(self,
         P:Tensor, # (K, n) probabilities of the mean problem
@@ -182,7 +199,8 @@ class SoftmaxCG:
         u:Tensor,    # (B, n) weights
         size:Tensor, # (B,) gradient norms
     )->Tensor:       # (B, K, D) steps
-        "Solve to a tolerance that tightens with the gradient (superlinear convergence). One problem without preconditioner is whitened anew where that pays."
+        """Solve to a tolerance that tightens with the gradient (superlinear convergence). One problem without
+        preconditioner is whitened anew where that pays."""
         if self.first is None: self.first = size.max()
         if len(g) == 1 and self.T is None and self.last > 20: self.whiten(P[0], u[0])
         eta = torch.maximum((1000 * size / self.first).sqrt().clamp(1e-4, .3), .01 * self.tol / size).to(self.dtype)
@@ -259,14 +277,16 @@ def fit_multinomial(
     y,                  # (n,) labels 0, ..., K - 1
     weight=None,        # (..., n) >= 0, the $v_i$ of each problem; None: one problem with ones
     C=1.,               # inverse penalty, scalar or (...)
-    init=None,          # where to start: a `MultinomialFit` or (coef, intercept), broadcast to the batch; same optimum, fewer steps
+    # where to start: a `MultinomialFit` or (coef, intercept), broadcast to the batch; same optimum, fewer steps
+    init=None,
     tol:float=1e-8,     # largest entry of the gradient at the solution
     max_iter:int=100,   # Newton steps
     chunk:int|None=None, # problems at a time; None: about 2^21 weights times classes
     device=None,        # None: where `X` is
 )->MultinomialFit:      # float64, batch shape of `weight` and `C`
-    """Fit L2-penalised multinomial regressions with free intercepts of zero sum, all at once (beyond Kuchnik & Smith 2019).
-    Raises `ValueError` for bad input, naming what and where, and `RuntimeError` when a gradient stays above `tol`."""
+    """Fit L2-penalised multinomial regressions with free intercepts of zero sum, all at once (beyond Kuchnik & Smith
+    2019). Raises `ValueError` for bad input, naming what and where, and `RuntimeError` when a gradient stays above
+    `tol`."""
     if not tol > 0: raise ValueError(f'tol must be > 0; got {tol}')
     X = check_features(X, device=device)
     y = check_classes(y, len(X), X.device)
@@ -281,22 +301,27 @@ def fit_multinomial(
     if Q is not None:
         X = X @ Q
         start = None if start is None else torch.cat([start[..., :-1] @ Q, start[..., -1:]], -1)
-    theta, norm = _solve(torch.cat([X, X.new_ones(len(X), 1)], 1), y, K, u, start, tol, torch.inf if Q is None else 2, max_iter, chunk)
+    A, ord = torch.cat([X, X.new_ones(len(X), 1)], 1), torch.inf if Q is None else 2
+    theta, norm = _solve(A, y, K, u, start, tol, ord, max_iter, chunk)
     if not (norm <= tol).all():
         i = norm.nan_to_num(torch.inf).argmax().item()
         where = tuple(int(j) for j in torch.unravel_index(torch.tensor(i), batch)) if batch else 'the problem'
-        raise RuntimeError(f'{int((~(norm <= tol)).sum())} of {len(norm)} fits did not reach a gradient of {tol:g}; the worst is {norm[i].item():.3g} in {where}. '
+        raise RuntimeError(f'{int((~(norm <= tol)).sum())} of {len(norm)} fits did not reach a gradient of {tol:g}; '
+                           f'the worst is {norm[i].item():.3g} in {where}. '
                            'Centre or scale the features, lower C, raise max_iter or accept a larger tol')
     theta = theta - theta.mean(1, keepdim=True)
     W = theta[..., :-1] if Q is None else theta[..., :-1] @ Q.T
     return MultinomialFit(W.reshape(*batch, K, -1), theta[..., -1].reshape(*batch, K), norm.reshape(batch), C)
 
 def _check_class_weights(weight, y:Tensor)->Tensor:
-    v = check_weights(weight, torch.full(y.shape, .5, dtype=torch.float64, device=y.device)) # all checks but the one of the classes
+    # all checks but the one of the classes
+    v = check_weights(weight, torch.full(y.shape, .5, dtype=torch.float64, device=y.device))
     gone = v @ F.one_hot(y).to(v) == 0
     if gone.any():
         *i, k = gone.nonzero()[0].tolist()
-        raise ValueError(f'no row of class {k} is left after zero weights in {f"problem {tuple(i)}" if i else "the problem"} ({int(gone.any(-1).sum())} such of {gone[..., 0].numel()})')
+        where = f'problem {tuple(i)}' if i else 'the problem'
+        raise ValueError(f'no row of class {k} is left after zero weights in {where} '
+                         f'({int(gone.any(-1).sum())} such of {gone[..., 0].numel()})')
     return v
 
 def _start(init, batch, K, X:Tensor)->Tensor:
@@ -305,7 +330,8 @@ def _start(init, batch, K, X:Tensor)->Tensor:
     W, b = (torch.as_tensor(a, device=X.device).to(torch.float64) for a in (W, b))
     try: start = torch.cat([W.expand(shape), b.expand(shape[:-1])[..., None]], -1).reshape(-1, K, shape[-1] + 1)
     except RuntimeError as e:
-        raise ValueError(f'init has coef {tuple(W.shape)} and intercept {tuple(b.shape)}; they must broadcast to {shape} and {shape[:-1]}') from e
+        raise ValueError(f'init has coef {tuple(W.shape)} and intercept {tuple(b.shape)}; '
+                         f'they must broadcast to {shape} and {shape[:-1]}') from e
     if not start.isfinite().all(): raise ValueError('init holds NaN or inf')
     return start - start.mean(1, keepdim=True)
 
@@ -313,7 +339,8 @@ def _solve(A, y, K, u, start, tol, ord, max_iter, chunk):
     B, (n, D) = len(u), A.shape
     mean, cg = u.mean(0, keepdim=True), SoftmaxCG(A, tol)
     first = A.new_zeros(1, K, D) if start is None else start.mean(0, keepdim=True)
-    rough = 1e-6 * (mean[0] * A.abs().amax(1)).sum().item() # a gradient that small leaves the Hessian about as it is at the optimum
+    # a gradient that small leaves the Hessian about as it is at the optimum
+    rough = 1e-6 * (mean[0] * A.abs().amax(1)).sum().item()
     first, _ = softmax_newton(A, y, mean, first, cg, tol if B == 1 else max(tol, rough), ord, max_iter)
     P = (first[0] @ A.T).softmax(0)
     cg.whiten(P, mean[0])
@@ -324,5 +351,6 @@ def _solve(A, y, K, u, start, tol, ord, max_iter, chunk):
         cg.first = None
         for direction in (cg, SoftmaxCholesky(A)):
             rest = i[~(norm[i] <= tol)]
-            if len(rest): theta[rest], norm[rest] = softmax_newton(A, y, u[rest], theta[rest], direction, tol, ord, max_iter)
+            if len(rest):
+                theta[rest], norm[rest] = softmax_newton(A, y, u[rest], theta[rest], direction, tol, ord, max_iter)
     return theta, norm
