@@ -15,7 +15,8 @@ from ..core.runtime import check_choice, seed_for
 from ..models.resnet import load_pretrained, resnet56v2
 from .pools import Fitted, FrozenPool, _share, frozen_pool
 from ..train.checks import check_features, check_weights
-from ..train.multinomial import MultinomialFit, check_classes, contrasts, deviations, fit_multinomial, softmax_hessian
+from ..train.multinomial import MultinomialFit, check_classes, contrasts, deviations, fit_multinomial
+from ..train.multinomial import softmax_hessian
 
 # %% ../../nbs/subsampling/50a_multiclass.ipynb #9fd4d361
 def class_loss_scores(
@@ -41,8 +42,10 @@ def _triangle(
     pivot = L.diagonal() / H.diagonal().sqrt()
     if info == 0 and pivot.isfinite().all() and pivot.min() > 1e-4: return L
     if damp < 1e-2:
-        warnings.warn(f'the Hessian is singular to working precision; solved by QR with the damping {damp:.3g} on the weights', stacklevel=4)
-    ridge[-1] = (1e-14 * A.abs().max().clamp_min(1e-150)) ** 2     # the intercepts have no damping of their own; far below rounding of anything that is not 0
+        warnings.warn(f'the Hessian is singular to working precision; solved by QR with the damping {damp:.3g} '
+                      'on the weights', stacklevel=4)
+    # the intercepts have no damping of their own; far below rounding of anything that is not 0
+    ridge[-1] = (1e-14 * A.abs().max().clamp_min(1e-150)) ** 2
     R = ridge.sqrt().repeat(P.shape[1] - 1).diag()
     for a, p, w in zip(*(t.split(max(1, len(R) // P.shape[1])) for t in (A, P, u))):
         root = deviations(p) * (p * w[:, None])[:, None].sqrt()
@@ -57,7 +60,9 @@ class _Curvature:
         self.theta = torch.cat([W if self.Q is None else W @ self.Q, W.new_zeros(len(W), 1)], 1)
         A = self.rows(X if used.all() else X[used])
         self.c = 2 * eps * (contrasts(self.K, W).T @ self.theta)   # the authors' penalty in the gradient
-        self.L = _triangle(A, self.probabilities(A), torch.ones_like(u[used]) if kind == 'authors' else C * u[used], 2 * eps if kind == 'authors' else 1.)
+        if kind == 'authors': weight, damp = torch.ones_like(u[used]), 2 * eps
+        else: weight, damp = C * u[used], 1.
+        self.L = _triangle(A, self.probabilities(A), weight, damp)
     def rows(self, X): return torch.cat([X if self.Q is None else X @ self.Q, X.new_ones(len(X), 1)], 1)
     def probabilities(self, A): return (A @ self.theta.T + self.b).softmax(1)
     def quadratic(self, X, y):
@@ -76,13 +81,15 @@ class _Curvature:
         R = E * (P * u[:, None])[:, None].sqrt()
         h = R.mT @ a @ R
         ar = a @ -E[torch.arange(len(y)), :, y][..., None]
-        shift = u[:, None, None] * (ar + a @ R @ torch.linalg.solve((1 + 1e-12) * torch.eye(self.K).to(h) - h, R.mT @ ar))
+        inner = torch.linalg.solve((1 + 1e-12) * torch.eye(self.K).to(h) - h, R.mT @ ar)
+        shift = u[:, None, None] * (ar + a @ R @ inner)
         return (contrasts(self.K, A) @ shift)[..., 0], P
 
 def _loss_change(delta, P, y):
     "log sum_k p_k e^(delta_k - delta_y), without cancellation where delta is small."
     d = delta - delta.gather(1, y[:, None])
-    return torch.where(d.amax(1) < 30, torch.log1p((P * torch.expm1(d.clamp(max=30))).sum(1)), (P.clamp_min(1e-300).log() + d).logsumexp(1))
+    near = torch.log1p((P * torch.expm1(d.clamp(max=30))).sum(1))
+    return torch.where(d.amax(1) < 30, near, (P.clamp_min(1e-300).log() + d).logsumexp(1))
 
 # %% ../../nbs/subsampling/50a_multiclass.ipynb #ba5e4948
 def class_influence_scores(
@@ -94,8 +101,9 @@ def class_influence_scores(
     n:int|None=None,      # scores of the first n rows only; None: of all
     eps:float=1e-10,      # $\varepsilon$ of the authors' Hessian
 )->Tensor:                # (..., n)
-    """Return the leave-one-out self-influence of every row under a multinomial regression (after Kuchnik & Smith 2019, who have two classes): `authors` is
-    $-g^\\top H^{-1}g \\le 0$, `corrected` the estimated change of the row's own loss, $\\ge 0$. Raises `ValueError` for an unknown kind or bad input."""
+    """Return the leave-one-out self-influence of every row under a multinomial regression (after Kuchnik & Smith 2019,
+    who have two classes): `authors` is $-g^\\top H^{-1}g \\le 0$, `corrected` the estimated change of the row's own
+    loss, $\\ge 0$. Raises `ValueError` for an unknown kind or bad input."""
     check_choice('influence', kind, ('authors', 'corrected'))
     if not 0 <= eps < float('inf'): raise ValueError(f'eps must be finite and >= 0; got {eps}')
     X = check_features(X, device=fit.coef.device, d=fit.coef.shape[-1])
@@ -104,9 +112,13 @@ def class_influence_scores(
     if not 0 < n <= len(X): raise ValueError(f'n must be in 1..{len(X)}, the rows of X; got {n}')
     v = check_weights(weight, torch.full_like(X[:, 0], .5))
     try: v = v.expand(*batch, len(X))
-    except RuntimeError as e: raise ValueError(f'weight of shape {tuple(v.shape)} does not broadcast to the fits {tuple(batch)} and {len(X)} rows') from e
+    except RuntimeError as e:
+        raise ValueError(f'weight of shape {tuple(v.shape)} does not broadcast to the fits {tuple(batch)} '
+                         f'and {len(X)} rows') from e
     out = []
-    for W, b, C, u in zip(fit.coef.flatten(0, -3) if batch else fit.coef[None], fit.intercept.reshape(-1, fit.intercept.shape[-1]), fit.C.reshape(-1), v.reshape(-1, len(X))):
+    fits = (fit.coef.flatten(0, -3) if batch else fit.coef[None],
+            fit.intercept.reshape(-1, fit.intercept.shape[-1]), fit.C.reshape(-1), v.reshape(-1, len(X)))
+    for W, b, C, u in zip(*fits):
         H = _Curvature(W, b, C, X, u, kind, eps)
         if kind == 'authors': out.append(-H.quadratic(X[:n], y[:n]))
         else: out.append(_loss_change(*H.removal(X[:n], y[:n], C * u[:n]), y[:n]))
@@ -120,12 +132,14 @@ def class_loo_exact(
     rows=None,   # indices of the rows to leave out; None: all, one by one
     tol:float=1e-8, # largest entry of every gradient
 )->Tensor:       # (len(rows),), >= 0 up to the tolerance
-    """Return the change of each row's own loss when it is left out, by exact refits. Raises `ValueError` for bad input, for rows that are not there and for a class with one row
-    (nothing can be fitted without it), `RuntimeError` when a refit does not reach `tol`."""
+    """Return the change of each row's own loss when it is left out, by exact refits. Raises `ValueError` for bad input,
+    for rows that are not there and for a class with one row (nothing can be fitted without it), `RuntimeError` when a
+    refit does not reach `tol`."""
     X = check_features(X)
     y = check_classes(y, len(X), X.device)
     rows = torch.arange(len(X)) if rows is None else torch.as_tensor(rows)
-    if rows.ndim != 1 or not len(rows) or rows.min() < 0 or rows.max() >= len(X): raise ValueError(f'rows must be indices in 0..{len(X) - 1}; got {rows.tolist()}')
+    if rows.ndim != 1 or not len(rows) or rows.min() < 0 or rows.max() >= len(X):
+        raise ValueError(f'rows must be indices in 0..{len(X) - 1}; got {rows.tolist()}')
     lone = y.bincount()[y[rows]] < 2
     if lone.any(): raise ValueError(f'class {int(y[rows][lone][0])} has one row only; it cannot be left out')
     fit, out = fit_multinomial(X, y, C=C, tol=tol), []
@@ -137,14 +151,16 @@ def class_loo_exact(
 
 # %% ../../nbs/subsampling/50a_multiclass.ipynb #f0e083f3
 class MultinomialPool(FrozenPool):
-    "Pool of frozen features whose fits are multinomial regressions. Raises `ValueError` when rows, labels and originals do not fit together."
+    """Pool of frozen features whose fits are multinomial regressions.
+    Raises `ValueError` when rows, labels and originals do not fit together."""
     def fit(self,
         W:Tensor,  # (k, n(1+m)) weights
         keys=None, # names of the fits; not needed here
     )->Fitted:     # accuracy and scores
         "Fit all weight vectors in one batch."
         fit = fit_multinomial(self.Z, self.y, W, self.C)
-        hits = torch.cat([fit[i].hits(self.Z_test, self.y_test) for i in torch.arange(len(W)).split(max(1, 2**24 // fit.intercept.shape[-1] // len(self.Z_test)))])
+        step = max(1, 2**24 // fit.intercept.shape[-1] // len(self.Z_test))
+        hits = torch.cat([fit[i].hits(self.Z_test, self.y_test) for i in torch.arange(len(W)).split(step)])
         def scores(kind):
             check_choice('score', kind, ('influence', 'corrected', 'loss'))
             if kind == 'loss': return class_loss_scores(fit, self.Z[:self.n], self.y[:self.n])
@@ -170,11 +186,13 @@ def multiclass_pool(
     seed:int=0,               # of the untrained network
     device='cpu',             # to compute features on
 )->tuple[MultinomialPool, str]: # and the SHA-256 of the network's weights
-    "The pool of all classes of a data set under one transform. Raises `ValueError` for unknown names or more test images than there are, `FileNotFoundError` when the trained weights are missing."
+    """The pool of all classes of a data set under one transform. Raises `ValueError` for unknown names or more test
+    images than there are, `FileNotFoundError` when the trained weights are missing."""
     check_choice('features', features, ('resnet56v2', 'random'))
     check_choice('preprocess', preprocess, ('authors', 'corrected'))
     n_test = len(images.x_test) if n_test is None else n_test
-    if not 0 < n_test <= len(images.x_test): raise ValueError(f'n_test must be in 1..{len(images.x_test)}, the test images of {images.name}; got {n_test}')
+    if not 0 < n_test <= len(images.x_test):
+        raise ValueError(f'n_test must be in 1..{len(images.x_test)}, the test images of {images.name}; got {n_test}')
     if features == 'resnet56v2': net, mean, sha = load_pretrained('cifar10_resnet56v2')
     else:
         net = resnet56v2(10, images.x_train.shape[1], n=1, seed=seed_for(seed, 'random network'))
