@@ -32,12 +32,14 @@ def pair_intervals(
     budgets:list|None=None, # some of `curves.budgets`; None: the area under the curve
     seed:int=0,    # of the bootstrap
 )->dict:           # name -> estimate, low, high, p, n of the difference, as `simultaneous_intervals` gives them
-    "Differences in accuracy between policies, with intervals that hold together. Raises `ValueError` for a label that is not there."
+    """Differences in accuracy between policies, with intervals that hold together.
+    Raises `ValueError` for a label that is not there."""
     labels = list(dict.fromkeys(k for p in pairs.values() for k in p))
     missing = [k for k in labels if k not in curves.correct]
     if missing: raise ValueError(f'no curve {missing[0]!r}; there are {", ".join(map(repr, curves.correct))}')
     runs = {k: per_image(curves, k, budgets) for k in labels}
-    return simultaneous_intervals(runs, {k: (lambda m, a=a, b=b: m[a] - m[b]) for k, (a, b) in pairs.items()}, seed=seed)
+    differences = {k: (lambda m, a=a, b=b: m[a] - m[b]) for k, (a, b) in pairs.items()}
+    return simultaneous_intervals(runs, differences, seed=seed)
 
 def range_claim(
     name:str,        # the claim in a few words
@@ -47,19 +49,25 @@ def range_claim(
     test:str='',     # how the interval was made
     detail:str='',   # what the statistic is
 )->dict:             # keyword arguments for `Result.add_claim`
-    "Claim that a statistic lies in a range: it holds where the whole interval does, is contradicted where the whole interval lies outside, and is undecided in between."
+    """Claim that a statistic lies in a range: it holds where the whole interval does, is contradicted where the whole
+    interval lies outside, and is undecided in between."""
     r = interval
     holds, outside = r['low'] > above and r['high'] < below, r['high'] <= above or r['low'] >= below
-    want = f'above {above:g}' if below == torch.inf else f'below {below:g}' if above == -torch.inf else f'between {above:g} and {below:g}'
-    return dict(name=name, holds=holds, undecided=not holds and not outside, estimate=r['estimate'], low=r['low'], high=r['high'], n=r.get('n'), test=test,
+    if below == torch.inf: want = f'above {above:g}'
+    else: want = f'below {below:g}' if above == -torch.inf else f'between {above:g} and {below:g}'
+    return dict(name=name, holds=holds, undecided=not holds and not outside, estimate=r['estimate'], low=r['low'],
+                high=r['high'], n=r.get('n'), test=test,
                 detail=f'{detail}; expected {want}' + ('' if holds else ': contradicted' if outside else ': undecided'))
 
 def pair_claims(
     intervals:dict, # from `pair_intervals`
     what:str='difference in accuracy', # what the numbers are
 )->list[dict]:      # keyword arguments for `Result.add_claim`, one a pair
-    "Claim of each pair that the first is better than the second; it holds where the simultaneous interval lies above 0."
-    return [range_claim(k, r, 0., test=f'{FAMILY_TEST} over {len(intervals)} differences', detail=f'{what}, adjusted p = {r["p"]:.3g}') for k, r in intervals.items()]
+    """Claim of each pair that the first is better than the second; it holds where the simultaneous interval lies above
+    0."""
+    test = f'{FAMILY_TEST} over {len(intervals)} differences'
+    return [range_claim(k, r, 0., test=test, detail=f'{what}, adjusted p = {r["p"]:.3g}')
+            for k, r in intervals.items()]
 
 # %% ../../nbs/subsampling/59a_compare.ipynb #7d9e607c
 def budget_reaching(
@@ -70,17 +78,22 @@ def budget_reaching(
     level:float=.95, # confidence, one by one
     seed:int=0,      # of the bootstrap
 )->dict|None:        # label -> estimate, low, high: images; None: full augmentation has no gain beyond chance
-    "Smallest budget that reaches a share of the gain, with its percentile interval. Raises `ValueError` for a share outside (0, 1]."
+    """Smallest budget that reaches a share of the gain, with its percentile interval.
+    Raises `ValueError` for a share outside (0, 1]."""
     if not 0 < share <= 1: raise ValueError(f'share must be in (0, 1]; got {share}')
     ends = {k: curves.correct[k][0] for k in ('none', 'full')}
     if bootstrap_interval(ends, lambda m: m['full'] - m['none'], seed=seed)['low'] <= 0: return None
-    m = bootstrap_means({k: curves.correct[k] for k in dict.fromkeys([*labels, *([against] if against else [])])} | {k: curves.correct[k] for k in ends}, seed=seed)
+    shown = dict.fromkeys([*labels, *([against] if against else [])])
+    m = bootstrap_means({k: curves.correct[k] for k in shown} | {k: curves.correct[k] for k in ends}, seed=seed)
     none, full = m['none'][:, 0], m['full'][:, 0]
     goal = torch.where(full > none, none + share * (full - none), torch.nan)
-    def reached(k): return torch.where(goal.isfinite(), first_reaching([0, *curves.budgets], torch.cat([none[:, None], m[k]], 1), goal), torch.nan)
+    def reached(k):
+        points = torch.cat([none[:, None], m[k]], 1)
+        return torch.where(goal.isfinite(), first_reaching([0, *curves.budgets], points, goal), torch.nan)
     values = {k: reached(k) - (reached(against) if against else 0) for k in labels}
     q = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    return {k: dict(zip(('estimate', 'low', 'high'), [v[0].item(), *v[1:].nanquantile(q).tolist()])) for k, v in values.items()}
+    return {k: dict(zip(('estimate', 'low', 'high'), [v[0].item(), *v[1:].nanquantile(q).tolist()]))
+            for k, v in values.items()}
 
 # %% ../../nbs/subsampling/59a_compare.ipynb #a68a3939
 def recommend(
@@ -90,7 +103,8 @@ def recommend(
     baseline:str='uniform', # the policy to beat
     seed:int=0,       # of the bootstrap
 ):                    # data frame, one row a budget
-    "Which policy to use at each budget (see above): budget, use, difference from the baseline with its simultaneous interval, share of the gain, who else beats the baseline, who is worse."
+    """Which policy to use at each budget (see above): budget, use, difference from the baseline with its simultaneous
+    interval, share of the gain, who else beats the baseline, who is worse."""
     import pandas as pd
     at = {b: curves.budgets.index(b) for b in budgets}
     tests = {(k, b): (lambda m, k=k, j=j: m[k][:, j] - m[baseline][:, j]) for k in labels for b, j in at.items()}
@@ -100,6 +114,8 @@ def recommend(
         best = max(labels, key=lambda k: found[k, b]['estimate'])
         use, r = best if found[best, b]['low'] > 0 else baseline, found[best, b]
         gain = (curves.accuracy(use)[:, at[b]].mean().item() - none) / (full - none) if full > none else 0.
-        rows.append(dict(budget=b, use=use, best=best, difference=r['estimate'], low=r['low'], high=r['high'], share_of_gain=gain,
-                         beats_baseline=', '.join(k for k in labels if found[k, b]['low'] > 0 and k != use) or '-', worse=', '.join(k for k in labels if found[k, b]['high'] < 0) or '-'))
+        beats = [k for k in labels if found[k, b]['low'] > 0 and k != use]
+        worse = [k for k in labels if found[k, b]['high'] < 0]
+        rows.append(dict(budget=b, use=use, best=best, difference=r['estimate'], low=r['low'], high=r['high'],
+                         share_of_gain=gain, beats_baseline=', '.join(beats) or '-', worse=', '.join(worse) or '-'))
     return pd.DataFrame(rows)
