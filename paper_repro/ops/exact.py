@@ -72,16 +72,18 @@ def grey(
 # %% ../../nbs/ops/40b_exact.ipynb #c0d36431
 TABLES = ('Brightness', 'Contrast', 'Posterize', 'Solarize', 'SolarizeAdd', 'Invert', 'AutoContrast', 'Equalize')
 
+def _levels(y): return y.clamp(0, 255).short().to(torch.uint8)         # truncates; by way of int16 it is three times as fast
+
 def _equalize_table(x):
     n, C, H, W = x.shape
     flat = x.flatten(2).long()
     hist = torch.zeros(n, C, 256, dtype=torch.int32, device=x.device)
     hist.scatter_add_(2, flat, hist.new_ones(1).expand_as(flat))
     below = hist.cumsum(2, dtype=torch.int32)
-    last = hist.gather(2, flat.amax(2, keepdim=True))
+    last = hist.gather(2, x.flatten(2).amax(2, keepdim=True).long())
     step = (H*W - last).div_(255, rounding_mode='floor')
-    lut = (below - hist).add_(step // 2).div_(step.clamp(min=1), rounding_mode='floor').clamp_(0, 255)
-    return torch.where(step > 0, lut, torch.arange(256, dtype=torch.int32, device=x.device)).to(torch.uint8)
+    lut = (below - hist).add_(step // 2) / step.clamp(min=1).float()      # whole numbers below 2^24: the quotient's whole part is exact
+    return _levels(torch.where(step > 0, lut, torch.arange(256., device=x.device)))
 
 def table(
     name:str,     # one of `TABLES`
@@ -101,11 +103,11 @@ def table(
     elif name == 'SolarizeAdd': y = torch.where(v < 128, v + a.trunc().float(), v)
     elif name == 'Invert': y = (255 - v).expand(len(x), 1, 256)
     elif name == 'AutoContrast':
-        lo, hi = (e.unsqueeze(-1) for e in x.flatten(2).float().aminmax(dim=2))
+        lo, hi = (e.float().unsqueeze(-1) for e in (x.flatten(2).amin(2), x.flatten(2).amax(2)))
         y = torch.where(lo == hi, v, (v - lo) / torch.where(lo == hi, 1., (hi - lo) * (1/255)))
     elif name == 'Equalize': return _equalize_table(x)
     else: raise ValueError(f'unknown table operator {name!r}; known: {", ".join(TABLES)}')
-    return y.clamp(0, 255).to(torch.uint8)
+    return _levels(y)
 
 def lookup(
     x:Tensor,     # images (n, C, H, W), uint8
@@ -126,7 +128,7 @@ def color(
     if x.shape[1] == 1 or not x.numel(): return x.clone()
     f = value.view(-1, 1, 1, 1)
     rest = (1 - f).float().expand_as(x).contiguous()
-    return torch.addcmul(x * f.float(), rest, grey(x).expand_as(x).contiguous()).clamp_(0, 255).to(torch.uint8)
+    return _levels(torch.addcmul(x * f.float(), rest, grey(x).expand_as(x).contiguous()))
 
 def sharpness(
     x:Tensor,     # images (n, C, H, W), uint8
@@ -140,7 +142,7 @@ def sharpness(
     total = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :] + 4*s[..., 1:-1, 1:-1]
     inner = s[..., 1:-1, 1:-1].float()
     rest = (1 - value.view(-1, 1, 1, 1)).float().expand_as(inner).contiguous()
-    y[..., 1:-1, 1:-1] = torch.addcmul(inner, rest, (total / 13.).round_().sub_(inner)).clamp_(0, 255).to(torch.uint8)
+    y[..., 1:-1, 1:-1] = _levels(torch.addcmul(inner, rest, (total / 13.).round_().sub_(inner)))
     return y
 
 # %% ../../nbs/ops/40b_exact.ipynb #7fc64303
