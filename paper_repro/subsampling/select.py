@@ -30,10 +30,12 @@ def budget_rows(
     budget, # whole number of rows in 1..n, or a share in (0, 1)
     n:int,  # rows there are
 )->int:     # in 1..n
-    "Return the budget as a number of rows. Raises `ValueError` when it is neither a whole number in 1..n nor a share in (0, 1)."
+    """Return the budget as a number of rows.
+    Raises `ValueError` when it is neither a whole number in 1..n nor a share in (0, 1)."""
     whole = isinstance(budget, numbers.Integral) and not isinstance(budget, bool)
     if whole and 1 <= budget <= n: return int(budget)
-    if isinstance(budget, numbers.Real) and not whole and not isinstance(budget, bool) and 0 < budget < 1: return max(1, round(float(budget) * n))
+    share = isinstance(budget, numbers.Real) and not whole and not isinstance(budget, bool)
+    if share and 0 < budget < 1: return max(1, round(float(budget) * n))
     raise ValueError(f'budget must be a whole number in 1..{n} or a share in (0, 1); got {budget!r}')
 
 # %% ../../nbs/subsampling/59_select.ipynb #165594ca
@@ -48,11 +50,15 @@ def _classes(labels, n):
     "Class numbers (n,) and how many classes there are."
     y = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if y.shape != (n,): raise ValueError(f'labels must have shape ({n},), one a row of features; got {y.shape}')
-    if y.dtype.kind == 'f' and not np.isfinite(y).all(): raise ValueError(f'labels: {int((~np.isfinite(y)).sum())} of {n} are NaN or inf')
+    if y.dtype.kind == 'f' and not np.isfinite(y).all():
+        raise ValueError(f'labels: {int((~np.isfinite(y)).sum())} of {n} are NaN or inf')
     try: known, y = np.unique(y, return_inverse=True)
     except TypeError as e: raise ValueError(f'labels must be of one kind, numbers or text: {e}') from e
-    if len(known) < 2: raise ValueError(f'labels hold one class only ({known[0]!r} in all {n} rows); these methods need at least two')
-    if len(known) > max(2, n // 2): raise ValueError(f'labels hold {len(known)} different values in {n} rows; these methods need classes, not a quantity')
+    if len(known) < 2:
+        raise ValueError(f'labels hold one class only ({known[0]!r} in all {n} rows); these methods need at least two')
+    if len(known) > max(2, n // 2):
+        raise ValueError(f'labels hold {len(known)} different values in {n} rows; these methods need classes, '
+                         'not a quantity')
     return torch.from_numpy(y.reshape(-1)), len(known)
 
 def _nearness(X, y, K, C):
@@ -67,14 +73,18 @@ def _one_vs_rest(X, y, K, method, C):
     for k in (1,) if K == 2 else range(K):
         own = (y == k).double()
         fit = fit_logistic(X, own, C=C)
-        total += loss_scores(fit, X, own) if method == 'loss' else influence_scores(fit, X, own, 'corrected' if method == 'corrected' else 'authors').abs()
+        if method == 'loss': total += loss_scores(fit, X, own)
+        else: total += influence_scores(fit, X, own, 'corrected' if method == 'corrected' else 'authors').abs()
     return total
 
 def _multinomial(X, y, K, method, C):
     size = (K - 1) * (min(X.shape) + 1)
-    if method != 'loss' and size > 20_000: raise ValueError(f"the Hessian of {K} classes and {X.shape[1]} features has {size} rows, more than 20000; take multiclass='one_vs_rest' or fewer features")
+    if method != 'loss' and size > 20_000:
+        raise ValueError(f'the Hessian of {K} classes and {X.shape[1]} features has {size} rows, more than 20000; '
+                         "take multiclass='one_vs_rest' or fewer features")
     fit = fit_multinomial(X, y, C=C)
-    return class_loss_scores(fit, X, y) if method == 'loss' else class_influence_scores(fit, X, y, 'corrected' if method == 'corrected' else 'authors').abs()
+    if method == 'loss': return class_loss_scores(fit, X, y)
+    return class_influence_scores(fit, X, y, 'corrected' if method == 'corrected' else 'authors').abs()
 
 def augmentation_scores(
     features,                 # (n, d) numbers
@@ -85,7 +95,8 @@ def augmentation_scores(
     multiclass:str='multinomial', # multinomial | one_vs_rest: the regression where there are more than two classes
 )->Tensor:                    # (n,) float64, >= 0; larger: augment first
     """Return how much each row asks to be augmented (Kuchnik & Smith 2019, who have two classes).
-    Raises `ValueError` for an unknown method, features with NaN or inf, labels that do not fit them or hold one class, a bad C, and a multinomial Hessian of more than 20,000 rows."""
+    Raises `ValueError` for an unknown method, features with NaN or inf, labels that do not fit them or hold one class,
+    a bad C, and a multinomial Hessian of more than 20,000 rows."""
     check_choice('method with a score', method, SCORED)
     check_choice('multiclass', multiclass, ('multinomial', 'one_vs_rest'))
     X = _features(features, standardize)
@@ -103,13 +114,15 @@ def _dpp(X, weight, k, random, seed):
 
 def _clustered(X, K, random, seed):
     found = kmeans(X, K, seed)
-    first = order('uniform', torch.ones(len(X)), 1, seed) if random else (X - found.centres[found.labels]).norm(dim=1).argsort(stable=True)[None]
+    if random: first = order('uniform', torch.ones(len(X)), 1, seed)
+    else: first = (X - found.centres[found.labels]).norm(dim=1).argsort(stable=True)[None]
     return round_robin(first, found.labels)[0]
 
 def _given(scores, n):
     s = torch.as_tensor(scores).detach().cpu().double()
     if s.shape != (n,): raise ValueError(f'scores must have shape ({n},), one a row of features; got {tuple(s.shape)}')
-    if not (s.isfinite() & (s >= 0)).all(): raise ValueError(f'scores must be finite and >= 0; {int((~(s.isfinite() & (s >= 0))).sum())} of {n} are not')
+    bad = ~(s.isfinite() & (s >= 0))
+    if bad.any(): raise ValueError(f'scores must be finite and >= 0; {int(bad.sum())} of {n} are not')
     return s
 
 def select_for_augmentation(
@@ -122,21 +135,29 @@ def select_for_augmentation(
     standardize:bool=False, # bring the columns to mean 0 and deviation 1 first
     multiclass:str='multinomial', # multinomial | one_vs_rest, as for `augmentation_scores`
     clusters:int|None=None, # of 'clusters': how many; None: as many as the budget
-    scores=None,            # (n,) >= 0, what `augmentation_scores` gave (of 'influence' for 'influence_dpp'), to choose again without computing them again
+    # (n,) >= 0, what `augmentation_scores` gave (of 'influence' for 'influence_dpp'), to choose again without computing
+    # them again
+    scores=None,
     seed:int=0,             # of the draw and of the k-means start
 )->Tensor:                  # (budget,) int64, different row numbers
     """Choose the rows whose augmented versions should join the training set (Kuchnik & Smith 2019).
-    Raises `ValueError` for an unknown method, a budget out of range, features with NaN or inf, labels that do not fit or are missing, scores that do not fit or are not wanted, and 'uniform' without `random`."""
+    Raises `ValueError` for an unknown method, a budget out of range, features with NaN or inf, labels that do not fit
+    or are missing, scores that do not fit or are not wanted, and 'uniform' without `random`."""
     check_choice('method', method, METHODS)
     X = _features(features, standardize)
     n, scored = len(X), method in SCORED or method == 'influence_dpp'
     b = budget_rows(budget, n)
     if scored and labels is None and scores is None: raise ValueError(f'method {method!r} needs labels')
     if method == 'uniform' and not random: raise ValueError("method 'uniform' has no best rows; leave random on")
-    if clusters is not None and not (isinstance(clusters, numbers.Integral) and 1 <= clusters <= n): raise ValueError(f'clusters must be None or a whole number in 1..{n}; got {clusters!r}')
-    if scores is None: s = augmentation_scores(X, labels, 'influence' if method == 'influence_dpp' else method, C, multiclass=multiclass) if scored else torch.ones(n)
+    if clusters is not None and not (isinstance(clusters, numbers.Integral) and 1 <= clusters <= n):
+        raise ValueError(f'clusters must be None or a whole number in 1..{n}; got {clusters!r}')
+    if scores is None and scored:
+        kind = 'influence' if method == 'influence_dpp' else method
+        s = augmentation_scores(X, labels, kind, C, multiclass=multiclass)
+    elif scores is None: s = torch.ones(n)
     elif scored: s = _given(scores, n)
     else: raise ValueError(f'method {method!r} looks at no scores; leave them out')
     if method.endswith('dpp'): return _dpp(X, s if scored else None, b, random, seed_for(seed, method))
     if method == 'clusters': return _clustered(X, int(clusters or b), random, seed_for(seed, method))[:b]
-    return order('uniform' if method == 'uniform' else 'proportional' if random else 'deterministic', s, 1, seed_for(seed, method))[0, :b]
+    rule = 'uniform' if method == 'uniform' else 'proportional' if random else 'deterministic'
+    return order(rule, s, 1, seed_for(seed, method))[0, :b]
