@@ -1,5 +1,6 @@
-"""Every library notebook runs from its first cell to its last, one test each; cells flagged `slow` or `gpu` are left out, as in nbdev_test.
-Paper notebooks run in the smoke batch (they write results), index.ipynb in the check of the README."""
+"""Every library notebook runs from its first cell to its last, one test each; cells flagged `slow` or `gpu` are left
+out, as in nbdev_test. Paper notebooks run in the smoke batch (they write results), index.ipynb in the check of the
+README."""
 import sys
 
 import nbformat
@@ -26,7 +27,8 @@ def test_library_notebook_runs(notebook, monkeypatch, capfd, tmp_path):
 
 
 def test_no_library_notebook_is_left_out():
-    exported = {p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts and '#| default_exp' in p.read_text()}
+    exported = {p for p in (ROOT/'nbs').rglob('*.ipynb')
+                if '.ipynb_checkpoints' not in p.parts and '#| default_exp' in p.read_text()}
     assert exported and exported <= set(LIBRARY)
 
 
