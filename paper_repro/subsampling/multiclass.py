@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..core.files import tensors_sha256
 from ..core.runtime import check_choice, seed_for
 from ..models.resnet import load_pretrained, resnet56v2
-from .pools import Fitted, FrozenPool, _share, frozen_pool
+from .pools import Fitted, FrozenPool, frozen_pool, right_share
 from ..train.checks import check_features, check_weights
 from ..train.multinomial import MultinomialFit, check_classes, contrasts, deviations, fit_multinomial
 from ..train.multinomial import softmax_hessian
@@ -165,7 +165,7 @@ class MultinomialPool(FrozenPool):
             check_choice('score', kind, ('influence', 'corrected', 'loss'))
             if kind == 'loss': return class_loss_scores(fit, self.Z[:self.n], self.y[:self.n])
             return class_influence_scores(fit, self.Z, self.y, 'authors' if kind == 'influence' else kind, W, self.n)
-        return Fitted(_share(hits, self.n_test), scores)
+        return Fitted(right_share(hits, self.n_test), scores)
 
     def with_penalty(self,
         C:float,           # inverse penalty

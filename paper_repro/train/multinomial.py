@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from .checks import check_features, check_weights
-from .logistic import _check_C, factor
+from .logistic import check_penalty, factor
 
 # %% ../../nbs/train/31a_multinomial.ipynb #38b8f879
 def check_classes(
@@ -291,7 +291,7 @@ def fit_multinomial(
     X = check_features(X, device=device)
     y = check_classes(y, len(X), X.device)
     v = _check_class_weights(weight, y)
-    C = _check_C(C, v)
+    C = check_penalty(C, v)
     batch, K = C.shape, int(y.max()) + 1
     u = (C[..., None] * v).reshape(-1, len(y))
     start = None if init is None else _start(init, batch, K, X)
