@@ -17,8 +17,9 @@ def _fill_values(
     like:Tensor,   # (n, C, H, W)
 )->Tensor|None:    # (1, C, 1, 1) float32, or None for 'edge'
     if isinstance(fill, str) and fill == 'edge': return None
-    f = torch.as_tensor(fill, dtype=like.dtype if like.dtype == torch.float64 else torch.float32, device=like.device)
-    return f.reshape(1, -1, 1, 1).expand(1, like.shape[1], 1, 1)
+    dtype = like.dtype if like.dtype == torch.float64 else torch.float32
+    if isinstance(fill, (int, float)): return torch.full((1, like.shape[1], 1, 1), fill, dtype=dtype, device=like.device)
+    return torch.as_tensor(fill, dtype=dtype, device=like.device).reshape(1, -1, 1, 1).expand(1, like.shape[1], 1, 1)
 
 def warp(
     x:Tensor,            # images (n, C, H, W), uint8
@@ -33,7 +34,7 @@ def warp(
     if mode == 'bilinear':
         f, grid = x.float(), torch.stack([gx, gy], -1)
         if level is None: return F.grid_sample(f, grid, 'bilinear', 'border', align_corners=False).round_().to(torch.uint8)
-        if not level.any(): return F.grid_sample(f, grid, 'bilinear', 'zeros', align_corners=False).round_().to(torch.uint8)
+        if isinstance(fill, (int, float)) and fill == 0: return F.grid_sample(f, grid, 'bilinear', 'zeros', align_corners=False).round_().to(torch.uint8)
         y = F.grid_sample(torch.cat([f, torch.ones_like(f[:, :1])], 1), grid, 'bilinear', 'zeros', align_corners=False)
         return (y[:, :-1] - level).mul_(y[:, -1:]).add_(level).round_().to(torch.uint8)
     col, row = gx.add(1).mul_(W/2).sub_(.5).round_(), gy.add(1).mul_(H/2).sub_(.5).round_()

@@ -40,5 +40,5 @@ def sampling_grid(
     "Return where every pixel of the result is read, differentiable in `theta`."
     kw = dict(dtype=theta.dtype, device=theta.device)
     xs, ys = torch.arange(W, **kw) - (W - 1)/2, (torch.arange(H, **kw) - (H - 1)/2)[:, None]
-    a = (theta / torch.tensor([W/2, H/2], **kw)[:, None])[..., None, None]
-    return tuple(a[:, r, 0]*xs + a[:, r, 1]*ys + a[:, r, 2] for r in (0, 1))
+    rows = [(theta[:, r] / theta.new_full((1,), size/2))[..., None, None] for r, size in ((0, W), (1, H))]   # a tensor: GPUs multiply by 1/number
+    return tuple(a[:, 0]*xs + a[:, 1]*ys + a[:, 2] for a in rows)

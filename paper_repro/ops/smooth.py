@@ -24,7 +24,7 @@ def warp(
     "Read every pixel of the result at its place in `x`; differentiable in all three tensors. Raises nothing of its own."
     level, grid = _fill_values(fill, x), torch.stack([gx, gy], -1).to(x.dtype)
     if level is None: return F.grid_sample(x, grid, mode, 'border', align_corners=False)
-    if not level.any(): return F.grid_sample(x, grid, mode, 'zeros', align_corners=False)
+    if isinstance(fill, (int, float)) and fill == 0: return F.grid_sample(x, grid, mode, 'zeros', align_corners=False)
     return F.grid_sample(x - level, grid, mode, 'zeros', align_corners=False) + level
 
 def affine(
@@ -54,7 +54,7 @@ def degenerate(
         inner = (rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :] + 4*x[..., 1:-1, 1:-1]) / 13
         return torch.cat([x[..., :1, :], torch.cat([x[..., 1:-1, :1], inner, x[..., 1:-1, -1:]], 3), x[..., -1:, :]], 2)
     if name not in BLENDS: raise ValueError(f'unknown blend {name!r}; known: {", ".join(BLENDS)}')
-    grey = x if x.shape[1] == 1 else (x * torch.tensor([.299, .587, .114], dtype=x.dtype, device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    grey = x if x.shape[1] == 1 else .299*x[:, :1] + .587*x[:, 1:2] + .114*x[:, 2:]
     return (grey.mean((2, 3), keepdim=True) if name == 'Contrast' else grey).expand_as(x)
 
 def blend(
