@@ -99,7 +99,8 @@ def versions()->dict: # package -> version
     "Return the versions of Python and of the packages that numbers depend on."
     from importlib.metadata import PackageNotFoundError, version
     out = {'python': platform.python_version()}
-    for p in ('paper_repro', 'torch', 'torchvision', 'numpy', 'scipy', 'scikit-learn', 'pandas', 'matplotlib', 'safetensors', 'papermill'):
+    for p in ('paper_repro', 'torch', 'torchvision', 'numpy', 'scipy', 'scikit-learn', 'cvxpy', 'clarabel', 'pandas',
+              'pillow', 'matplotlib', 'safetensors', 'papermill'):
         try: out[p] = version(p)
         except PackageNotFoundError: continue
     return out
@@ -117,7 +118,8 @@ def device_name(
 def provenance(
     device:str|torch.device='auto', # the device the work runs on
 )->dict:                            # commit, dirty, versions, device, device_name, threads
-    "Return where a result comes from: git commit, whether tracked files outside `figures/` differ from it, versions, device and thread count."
-    return {'commit': _git('rev-parse', 'HEAD') or None, 'dirty': bool(_git('status', '--porcelain', '--untracked-files=no', '--', '.', ':(exclude)figures')),
+    "Return the git commit, whether tracked files outside `figures/` differ from it, versions, device and thread count."
+    changed = _git('status', '--porcelain', '--untracked-files=no', '--', '.', ':(exclude)figures')
+    return {'commit': _git('rev-parse', 'HEAD') or None, 'dirty': bool(changed),
             'versions': versions(), 'device': pick_device(device).type, 'device_name': device_name(device),
             'threads': torch.get_num_threads()}

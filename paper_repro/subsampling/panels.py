@@ -72,14 +72,15 @@ class Panel:
         "Record data and weights, and what a stand-in or a control means."
         result.add_data(self.images)
         for k, v in self.weights.items(): result.add_weights(k, v)
-        notes = result.content['notes']
+        said = []
         if self.stand_in:
-            text = (f'The digits 3 and 8 stand in for {self.dataset}: this run proves that the code runs and says '
-                    'nothing about the paper.')
-            if text not in notes: result.note(text)
-        if self.features == 'cnn' and not self.stand_in:
-            result.note('The MNIST network is trained once on the originals and frozen, our control. '
-                        'The paper retrains it for every fit.')
+            said = [f'The digits 3 and 8 stand in for {self.dataset}: this run proves that the code runs and says nothing '
+                    'about the paper.']
+        elif self.features == 'cnn':
+            said = ['The MNIST network is trained once on the originals and frozen, our control. The paper retrains it '
+                    'for every fit.']
+        for text in said:
+            if text not in result.content['notes']: result.note(text)
         return result
 
 def load_panel(
