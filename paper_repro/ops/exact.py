@@ -100,8 +100,8 @@ def table(
     elif name == 'Posterize':
         keep = 255 - (torch.pow(2., 8 - a.floor()) - 1)
         return v.to(torch.uint8) & keep.to(torch.uint8)
-    elif name == 'Solarize': y = torch.where(v >= a, 255 - v, v)
-    elif name == 'SolarizeAdd': y = torch.where(v < 128, v + a.trunc().float(), v)
+    elif name == 'Solarize': y = torch.where(v >= a.float(), 255 - v, v)
+    elif name == 'SolarizeAdd': y = torch.where(v < 128, v + a.float().trunc(), v)
     elif name == 'Invert': y = (255 - v).expand(len(x), 1, 256)
     elif name == 'AutoContrast':
         lo, hi = (e.float().unsqueeze(-1) for e in (x.flatten(2).amin(2), x.flatten(2).amax(2)))
