@@ -6,95 +6,129 @@
 __all__ = ['apply_ops', 'apply_op']
 
 # %% ../../nbs/ops/40_image.ipynb #9ef5f725
+from dataclasses import dataclass
 import torch
 from torch import Tensor
 from ..core.runtime import check_choice, generator
 from . import exact, further, smooth
-from .operators import GRADIENTS, OPS, Gradients, check_images
+from .operators import GRADIENTS, OPS, Gradients, check_images, shift_by
 
 # %% ../../nbs/ops/40_image.ipynb #681b83b5
-def _on_uint8(kind, x, parts, v, draw, mode, fill):
-    if kind == 'affine': return exact.affine(x, parts, v, mode, fill)
-    if kind == 'table': return exact.lookup(x, parts, v)
-    if kind == 'cutout': return exact.cutout(x, v, draw, fill)
-    return dict(Color=exact.color, Sharpness=exact.sharpness)[kind](x, v)
+@dataclass(frozen=True)
+class _How:
+    "The options of a call."
+    mode:str         # 'nearest' | 'bilinear'
+    fill:object      # outside the image
+    like:str         # whose arithmetic on uint8
+    rule:Gradients   # for float
 
-def _on_float(kind, x, parts, v, draw, mode, fill):
-    if kind == 'affine': return smooth.affine(x, parts, v, mode, fill)
+def _on_uint8(kind, x, parts, v, draw, how):
+    if kind == 'affine': return exact.affine(x, parts, v, how.mode, how.fill)
+    if kind == 'table': return exact.lookup(x, parts, v, how.like)
+    if kind == 'cutout': return exact.cutout(x, v, draw, how.fill)
+    return dict(Color=exact.color, Sharpness=exact.sharpness)[kind](x, v, how.like)
+
+def _on_float(kind, x, parts, v, draw, how):
+    if kind == 'affine': return smooth.affine(x, parts, v, how.mode, how.fill)
     if kind == 'blend': return smooth.blend(x, parts, v)
-    if kind == 'cutout': return smooth.cutout(x, v, draw, fill)
+    if kind == 'cutout': return smooth.cutout(x, v, draw, how.fill)
     if kind == 'autocontrast': return smooth.autocontrast(x)
     if kind == 'equalize': return smooth.equalize(x)
     return smooth.pointwise(kind, x, v)
 
-def _further(kind, x, v, draw, mode, fill):
+_FURTHER = ('HFlip', 'VFlip', 'Hue', 'Swirl', 'Elastic', 'Erode', 'Dilate')
+
+def _further(kind, x, v, draw, how):
     if kind in ('HFlip', 'VFlip'): return further.flip(x, kind[0])
     if kind == 'Hue': return further.hue(x, v)
-    if kind == 'Swirl': return further.warped(x, further.swirl_grid(v, *x.shape[-2:]), mode, fill)
-    if kind == 'Elastic': return further.warped(x, further.elastic_grid(v, draw), mode, fill)
-    return dict(Erode=further.erode, Dilate=further.dilate)[kind](x)
+    if kind == 'Erode': return further.erode(x)
+    if kind == 'Dilate': return further.dilate(x)
+    grid = further.swirl_grid(v, *x.shape[-2:]) if kind == 'Swirl' else further.elastic_grid(v, draw)
+    return further.warped(x, grid, how.mode, how.fill)
 
 # %% ../../nbs/ops/40_image.ipynb #0cac6cdc
 _NAMES = list(OPS)
-_TOGETHER = {'affine', 'table', 'blend', 'identity', 'cutout', 'autocontrast', 'equalize'}
-_FURTHER = {'HFlip', 'VFlip', 'Hue', 'Swirl', 'Elastic', 'Erode', 'Dilate'}
+_NUMBER = {name: i for i, name in enumerate(OPS)}
 
 def _kind(name, eight):
-    "Kind of work an operator is: what it shares a run with, or its own name."
+    "What an operator shares a run with, or its own name."
     if eight and name in exact.TABLES: return 'table'
-    kind = OPS[name].kind
-    return kind if kind in _TOGETHER and not (eight and kind == 'blend') else name
-_RUN = {eight: [_kind(n, eight) for n in OPS] for eight in (True, False)}
+    together = {'affine', 'identity', 'cutout', 'autocontrast', 'equalize'} | (set() if eight else {'blend'})
+    return OPS[name].kind if OPS[name].kind in together else name
+
+_KINDS = {eight: [_kind(n, eight) for n in OPS] for eight in (True, False)}
 
 def _runs(counts, eight):
     "[(kind, [(operator, images), ...]), ...] of images sorted by operator, from the number each has."
     runs = []
-    for name, kind, k in zip(_NAMES, _RUN[eight], counts):
+    for name, kind, k in zip(_NAMES, _KINDS[eight], counts):
         if not k: continue
         if not runs or runs[-1][0] != kind: runs.append((kind, []))
         runs[-1][1].append((name, k))
     return runs
 
-def _gradients(y, x, parts, v, through, rule):
-    "Replace the derivatives that the rule replaces; values stay as they are."
-    if any(n in rule.identity for n, _ in parts) and x.requires_grad: y = y.detach() + (x - x.detach())
-    if any(n in rule.straight for n, _ in parts):
-        s = (v if through is None else through).view(-1, 1, 1, 1)
-        if s.requires_grad: y = y + (s - s.detach())
+def _detach_by_rule(v, parts, rule):
+    "Cut the values of the operators that the rule gives no gradient."
+    pieces = zip(parts, v.split([k for _, k in parts]))
+    return torch.cat([w if name in rule.analytic | rule.straight else w.detach() for (name, _), w in pieces])
+
+def _replace_gradients(y, x, parts, through, rule):
+    "Put in the derivatives that the rule asks for; what is added is exactly zero."
+    if x.requires_grad and any(name in rule.identity for name, _ in parts): y = y.detach() + (x - x.detach())
+    if through.requires_grad and any(name in rule.straight for name, _ in parts): y = shift_by(y, through, 1.)
     return y
 
-def _sorted(x, counts, v, draws, mode, fill, rule, through):
+def _apply_sorted(x, counts, v, draws, through, how):
     "Apply the operators to images sorted by operator."
     eight, out, at = x.dtype == torch.uint8, [], 0
     for kind, parts in _runs(counts, eight):
-        n = sum(k for _, k in parts)
-        xs, vs, now = x[at:at + n], v[at:at + n], slice(at, at + n)
-        draw = draws[kind][now] if kind in draws else None
-        if not eight and v.requires_grad:
-            vs = torch.cat([w if name in rule.analytic | rule.straight else w.detach() for (name, _), w in zip(parts, vs.split([k for _, k in parts]))])
+        now = slice(at, at := at + sum(k for _, k in parts))
+        xs, vs, draw = x[now], v[now], draws[kind][now] if kind in draws else None
+        if vs.requires_grad: vs = _detach_by_rule(vs, parts, how.rule)
         if kind == 'identity': y = xs.clone()
-        elif kind in _FURTHER: y = _further(kind, xs, vs, draw, mode, fill)
-        elif eight: y = _on_uint8(kind, xs, parts, vs, draw, mode, fill)
-        else: y = _gradients(_on_float(kind, xs, parts, vs, draw, mode, fill), xs, parts, vs, None if through is None else through[now], rule)
+        elif kind in _FURTHER: y = _further(kind, xs, vs, draw, how)
+        elif eight: y = _on_uint8(kind, xs, parts, vs, draw, how)
+        else:
+            y = _on_float(kind, xs, parts, vs, draw, how)
+            y = _replace_gradients(y, xs, parts, vs if through is None else through[now], how.rule)
         out.append(y)
-        at += n
     return out[0] if len(out) == 1 else torch.cat(out)
 
 # %% ../../nbs/ops/40_image.ipynb #0bf57e68
-def _number(ops, n):
-    "Operators of a batch as numbers: an int for one, else an int64 tensor (n,)."
-    if isinstance(ops, str): return _NAMES.index(check_choice('operator', ops, OPS))
-    if isinstance(ops, Tensor):
-        if ops.is_floating_point() or ops.dtype == torch.bool or ops.shape != (n,):
-            raise ValueError(f'operators by number must be a whole-number tensor of shape ({n},), one an image; got {ops.dtype} {tuple(ops.shape)}')
-        return ops.long()
-    ops = list(ops)
-    if len(ops) != n: raise ValueError(f'{len(ops)} operators for {n} images')
-    number = {name: i for i, name in enumerate(OPS)}
-    return torch.tensor([number[o] if o in number else number[check_choice('operator', o, OPS)] for o in ops], dtype=torch.long)
+def _numbers(ops, n):
+    "Operators of a batch by number: an int for one, else an int64 tensor (n,)."
+    if isinstance(ops, str): return _NUMBER[check_choice('operator', ops, OPS)]
+    if not isinstance(ops, Tensor):
+        ops = list(ops)
+        if len(ops) != n: raise ValueError(f'{len(ops)} operators for {n} images')
+        return torch.tensor([_NUMBER[o if o in _NUMBER else check_choice('operator', o, OPS)] for o in ops], dtype=torch.long)
+    if ops.is_floating_point() or ops.dtype == torch.bool or ops.shape != (n,):
+        raise ValueError(f'operators by number must be a whole-number tensor of shape ({n},), one an image; '
+                         f'got {ops.dtype} {tuple(ops.shape)}')
+    return ops.long()
 
-def _check_values(index, v):
-    "Raise `ValueError` naming operator and range for the first value out of range."
+def _values(value, x, index):
+    "Values as (n,), float64 for 8-bit images and the images' own type otherwise."
+    if value is None:
+        used = {index} if isinstance(index, int) else set(index.tolist())
+        need = [_NAMES[i] for i in sorted(used) if OPS[_NAMES[i]].unit]
+        if need: raise ValueError(f'{need[0]} needs a value ({OPS[need[0]].unit})')
+        value = 0.
+    v = (value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)).to(x.device)
+    v = v.detach().double() if x.dtype == torch.uint8 else v.to(x.dtype)
+    if v.shape not in ((), (len(x),)):
+        raise ValueError(f'value must be one number or {len(x)}, one an image; got shape {tuple(v.shape)}')
+    return v.expand(len(x))
+
+def _check_call(x, index, v, how):
+    "Raise for images, operators, values and fill that are out of range."
+    check_images(x)
+    top = 255 if x.dtype == torch.uint8 else 1
+    if how.fill != 'edge' if isinstance(how.fill, str) else not _fits(how.fill, x.shape[1], top):
+        raise ValueError(f"fill must be 'edge', or one number or {x.shape[1]} in 0..{top}, the scale of {x.dtype}; got {how.fill!r}")
+    if not len(x): return
+    if isinstance(index, Tensor) and not (0 <= int(index.min()) and int(index.max()) < len(OPS)):
+        raise ValueError(f'operators by number must lie in 0..{len(OPS) - 1}; got {int(index.min())} to {int(index.max())}')
     limits = torch.tensor([[o.low, o.high] if o.unit else [-torch.inf, torch.inf] for o in OPS.values()], dtype=v.dtype)
     low, high = limits.to(v.device)[index].unbind(-1)
     bad = ~((v >= low) & (v <= high))
@@ -104,27 +138,9 @@ def _check_values(index, v):
         o = OPS[name]
         raise ValueError(f'{name} takes a value ({o.unit}) from {o.low:g} to {o.high:g}; got {v[at].item():g} for image {at}')
 
-def _check_call(x, index, mode, fill):
-    check_images(x)
-    check_choice('mode', mode, ('nearest', 'bilinear'))
-    if isinstance(index, Tensor) and len(index) and not (0 <= int(index.min()) and int(index.max()) < len(OPS)):
-        raise ValueError(f'operators by number must lie in 0..{len(OPS) - 1}; got {int(index.min())} to {int(index.max())}')
-    if isinstance(fill, str): check_choice('fill', fill, ('edge',))
-    elif len(f := torch.as_tensor(fill, dtype=torch.float64).flatten()) not in (1, x.shape[1]) or not ((f >= 0) & (f <= (255 if x.dtype == torch.uint8 else 1))).all():
-        raise ValueError(f"fill must be 'edge', or one number or {x.shape[1]} on the scale of the images (0..255 of uint8, 0..1 of float); got {fill!r}")
-
-def _values(value, n, x, index, check):
-    "Values as (n,), float64 for 8-bit images and the images' float type otherwise."
-    if value is None:
-        used = {index} if isinstance(index, int) else set(index.tolist())
-        if need := [_NAMES[i] for i in sorted(used) if OPS[_NAMES[i]].unit]: raise ValueError(f'{need[0]} needs a value ({OPS[need[0]].unit})')
-        value = 0.
-    v = (value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)).to(x.device)
-    v = v.detach().double() if x.dtype == torch.uint8 else v.to(x.dtype)
-    if v.shape not in ((), (n,)): raise ValueError(f'value must be one number or {n}, one an image; got shape {tuple(v.shape)}')
-    v = v.expand(n)
-    if check and n: _check_values(index, v.detach())
-    return v
+def _fits(fill, channels, top):
+    f = torch.as_tensor(fill, dtype=torch.float64).flatten()
+    return len(f) in (1, channels) and bool(((f >= 0) & (f <= top)).all())
 
 def _draws(used, x, seed, centre):
     "What Cutout and Elastic draw for every image of the batch, by kind."
@@ -133,48 +149,53 @@ def _draws(used, x, seed, centre):
     if 'Cutout' in used:
         if centre is None:
             g = generator(seed, 'cutout')
-            centre = torch.rand(n, 2, generator=g, device=g.device).to(x.device) * torch.tensor([H, W], device=x.device)
+            u = torch.rand(n, 2, generator=g, device=g.device).to(x.device)
+            centre = torch.stack([u[:, 0]*H, u[:, 1]*W], 1)
         centre = torch.as_tensor(centre, device=x.device)
-        if centre.shape != (n, 2): raise ValueError(f'centre must have shape ({n}, 2), row and column of each image; got {tuple(centre.shape)}')
+        if centre.shape != (n, 2):
+            raise ValueError(f'centre must have shape ({n}, 2), row and column of each image; got {tuple(centre.shape)}')
         out['cutout'] = centre.floor() if centre.is_floating_point() else centre
     if 'Elastic' in used:
         g = generator(seed, 'elastic')
         out['Elastic'] = torch.randn(n, 2, H, W, generator=g, device=g.device).to(x.device)
     return out
 
+# %% ../../nbs/ops/40_image.ipynb #f249582f
 def apply_ops(
     x:Tensor,                   # images (B, C, H, W), C = 1 or 3; uint8, or float in [0, 1]
     ops,                        # B names of `OPS`, an int64 tensor (B,) of their numbers, or one name for all
     value=None,                 # (B,) or one number, in the unit of each operator; ignored where there is none
     mode:str|None=None,         # 'nearest' | 'bilinear'; None: nearest for uint8, bilinear for float
-    fill=0,                     # outside the image and in Cutout: on the scale of the images, one number or one a channel; 'edge' repeats the border
+    fill=0,                     # outside the image and in Cutout, on the scale of the images: one number, one a channel,
+                                # or 'edge' to repeat the border
     seed:int|torch.Generator=0, # of Cutout's centres and Elastic's fields; the same int gives the same ones again
     centre=None,                # (B, 2) row and column of Cutout's centres, pixels; None: uniform over the image
-    grad:str|Gradients='full',  # rule for derivatives, of `GRADIENTS`; for float images alone
-    through=None,               # (B,) magnitudes that get the derivative 1 of the rule's `straight` operators instead of `value`
-    check:bool=True,            # look at values and pixels for what is out of range; on a GPU this waits for it
+    like:str='torchvision',     # whose arithmetic on uint8: 'torchvision' | 'pillow'
+    grad:str|Gradients='full',  # rule for derivatives of float images, of `GRADIENTS`
+    through=None,               # (B,) magnitudes that get the derivative 1 of the rule's `straight` operators; None: `value` gets it
+    check:bool=True,            # look at pixels and values for what is out of range; a GPU is waited for then
 )->Tensor:                      # as `x`: shape, dtype, device
-    """Apply to each image its own operator. Differentiable in `x`, `value` and `through` for float images; bfloat16 and float16 are computed in float32.
-    Raises `ValueError` for an unknown operator (with the nearest name), a value out of its range (with the range) and wrong shapes, `TypeError` for other types than uint8 and float."""
-    rule = grad if isinstance(grad, Gradients) else GRADIENTS[check_choice('grad', grad, GRADIENTS)]
+    """Apply to each image its own operator (the operators of AutoAugment and its relatives). Differentiable in `x`, `value` and `through`
+    for float images; bfloat16 and float16 are computed in float32. Raises `ValueError` for an unknown operator (with the nearest name),
+    a value out of its range (with the range) and wrong shapes, `TypeError` for images that are neither uint8 nor float."""
     if not isinstance(x, Tensor) or x.ndim != 4: check_images(x)
-    n, half = len(x), x.dtype in (torch.float16, torch.bfloat16)
-    index = _number(ops, n)
-    mode = mode or ('nearest' if x.dtype == torch.uint8 else 'bilinear')
-    if check: _check_call(x, index, mode, fill)
-    if half: return apply_ops(x.float(), ops, value, mode, fill, seed, centre, rule, through, False).to(x.dtype)
-    v = _values(value, n, x, index, check)
+    rule = grad if isinstance(grad, Gradients) else GRADIENTS[check_choice('grad', grad, GRADIENTS)]
+    mode = check_choice('mode', mode or ('nearest' if x.dtype == torch.uint8 else 'bilinear'), ('nearest', 'bilinear'))
+    how = _How(mode, fill, check_choice('like', like, exact.LIKE), rule)
+    if x.dtype in (torch.float16, torch.bfloat16):
+        return apply_ops(x.float(), ops, value, mode, fill, seed, centre, like, rule, through, check).to(x.dtype)
+    n, index = len(x), _numbers(ops, len(x))
+    if check: check_images(x)
+    v = _values(value, x, index)
+    if check: _check_call(x, index, v.detach(), how)
     if not x.numel(): return x.clone()
     if isinstance(index, int): counts, order = [n*(i == index) for i in range(len(OPS))], None
-    else:
-        counts, order = index.bincount(minlength=len(OPS)).tolist(), index.argsort(stable=True).to(x.device)
-        if max(counts) == n: order = None
+    else: counts, order = index.bincount(minlength=len(OPS)).tolist(), index.argsort(stable=True).to(x.device)
     draws = _draws({name for name, k in zip(_NAMES, counts) if k}, x, seed, centre)
-    if order is None: return _sorted(x, counts, v, draws, mode, fill, rule, through)
-    y = _sorted(x.index_select(0, order), counts, v.index_select(0, order), {k: d[order] for k, d in draws.items()}, mode, fill, rule,
-                None if through is None else through.index_select(0, order))
-    back = torch.empty_like(order)
-    back[order] = torch.arange(n, device=order.device)
+    if order is None or max(counts) == n: return _apply_sorted(x, counts, v, draws, through, how)
+    by = lambda t: None if t is None else t.index_select(0, order)
+    y = _apply_sorted(by(x), counts, by(v), {k: by(d) for k, d in draws.items()}, by(through), how)
+    back = torch.empty_like(order).scatter_(0, order, torch.arange(n, device=order.device))
     return y.index_select(0, back)
 
 # %% ../../nbs/ops/40_image.ipynb #43041ac1

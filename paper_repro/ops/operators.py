@@ -22,18 +22,21 @@ class Operator:
     identity:float|None=None # value that leaves every image as it is, None where there is none
     kind:str=''            # what it is done with: a warp, a table, ...
 
-_SHEAR, _SHIFT, _FACTOR = Operator('slope', -4, 4, 0, 'affine'), Operator('pixels', -1e4, 1e4, 0, 'affine'), Operator('factor', 0, 10, 1, 'blend')
+_SHEAR, _SHIFT = Operator('slope', -4, 4, 0, 'affine'), Operator('pixels', -1e4, 1e4, 0, 'affine')
+_FACTOR = Operator('factor', 0, 10, 1, 'blend')
 OPS = {
     'Identity': Operator(kind='identity', identity=0),
     'ShearX': _SHEAR, 'ShearY': _SHEAR, 'TranslateX': _SHIFT, 'TranslateY': _SHIFT,
     'Rotate': Operator('degrees', -360, 360, 0, 'affine'), 'Zoom': Operator('factor', .01, 100, 1, 'affine'),
-    'Posterize': Operator('bits', 0, 8, 8, 'pointwise'), 'Solarize': Operator('threshold 0..256', 0, 256, 256, 'pointwise'),
+    'Posterize': Operator('bits', 0, 8, 8, 'pointwise'),
+    'Solarize': Operator('threshold 0..256', 0, 256, 256, 'pointwise'),
     'SolarizeAdd': Operator('addend 0..255', 0, 255, 0, 'pointwise'), 'Invert': Operator(kind='pointwise'),
     'AutoContrast': Operator(kind='autocontrast'), 'Equalize': Operator(kind='equalize'),
     'Brightness': _FACTOR, 'Contrast': _FACTOR, 'Color': _FACTOR, 'Sharpness': _FACTOR,
     'Cutout': Operator('side, pixels', 0, 1e4, 0, 'cutout'),
     'HFlip': Operator(kind='flip'), 'VFlip': Operator(kind='flip'), 'Hue': Operator('turns', -1, 1, 0, 'hue'),
-    'Swirl': Operator('radians', -20, 20, 0, 'swirl'), 'Elastic': Operator('pixels, root mean square', 0, 100, 0, 'elastic'),
+    'Swirl': Operator('radians', -20, 20, 0, 'swirl'),
+    'Elastic': Operator('pixels, root mean square', 0, 100, 0, 'elastic'),
     'Erode': Operator(kind='morphology'), 'Dilate': Operator(kind='morphology'),
 }
 
@@ -55,20 +58,24 @@ def as_uint8(
 def check_images(
     x, # what should be images
 ):     # None
-    "Raises `TypeError` unless `x` is a uint8 or float tensor, `ValueError` unless its shape is (B, 1 or 3, H, W) and its floats lie in [0, 1]."
+    """Check what operators take. Raises `TypeError` unless `x` is a uint8 or float tensor,
+    `ValueError` unless its shape is (B, 1 or 3, H, W) and its floats lie in [0, 1]."""
     if not isinstance(x, Tensor): raise TypeError(f'images must be a torch tensor (B, C, H, W); got {type(x).__name__}')
-    if x.ndim != 4: raise ValueError(f'images must have shape (B, C, H, W), a single one too: x[None]; got {tuple(x.shape)}')
-    if x.dtype != torch.uint8 and not x.is_floating_point(): raise TypeError(f'images must be uint8, or float in [0, 1]; got {x.dtype}')
+    if x.ndim != 4:
+        raise ValueError(f'images must have shape (B, C, H, W), a single one too: x[None]; got {tuple(x.shape)}')
+    if x.dtype != torch.uint8 and not x.is_floating_point():
+        raise TypeError(f'images must be uint8, or float in [0, 1]; got {x.dtype}')
     if x.shape[1] not in (1, 3): raise ValueError(f'images must have 1 or 3 channels, alpha is not one of them; got {x.shape[1]}')
-    if x.dtype != torch.uint8 and x.numel():
-        low, high = (v.item() for v in x.detach().aminmax())
-        if not (low >= -1e-3 and high <= 1 + 1e-3):
-            raise ValueError(f'float images must lie in [0, 1]; these go from {low:g} to {high:g}. Divide values in 0..255 by 255, take normalisation off first')
+    if x.dtype == torch.uint8 or not x.numel(): return
+    low, high = (v.item() for v in x.detach().aminmax())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(f'float images must lie in [0, 1]; these go from {low:g} to {high:g}. '
+                         'Divide values in 0..255 by 255, take normalisation off first')
 
 # %% ../../nbs/ops/40f_operators.ipynb #761f0033
 @dataclass(frozen=True)
 class Gradients:
-    "Whose derivative in the value is used, whose is replaced by 1, and whose derivative in the image is replaced by the identity."
+    "Whose derivative in the value is used, whose is 1 instead, and whose derivative in the image is the identity instead."
     analytic:frozenset  # names
     straight:frozenset  # names
     identity:frozenset  # names
@@ -88,5 +95,5 @@ def shift_by(
     m:Tensor,         # (B,) magnitudes
     scale:float=1/255, # of the derivative; 1/255 is one grey level of 8-bit images
 )->Tensor:            # equal to `x`, with derivative `scale` in `m` everywhere
-    "Let the magnitude shift the images in the backward pass alone: $x + c\\,(m - \\mathrm{sg}(m))$ (DADA; Xiao et al. 2023, eq. 10)."
+    "Let the magnitude shift the images in the backward pass alone: x + c (m - sg(m)) (DADA; Xiao et al. 2023, eq. 10)."
     return x + scale*(m - m.detach()).view(-1, *[1]*(x.ndim - 1))
