@@ -18,8 +18,17 @@ def _fill_values(
 )->Tensor|None:    # (1, C, 1, 1) float32, or None for 'edge'
     if isinstance(fill, str) and fill == 'edge': return None
     dtype = like.dtype if like.dtype == torch.float64 else torch.float32
-    if isinstance(fill, (int, float)): return torch.full((1, like.shape[1], 1, 1), fill, dtype=dtype, device=like.device)
-    return torch.as_tensor(fill, dtype=dtype, device=like.device).reshape(1, -1, 1, 1).expand(1, like.shape[1], 1, 1)
+    shape, kw = (1, like.shape[1], 1, 1), dict(dtype=dtype, device=like.device)
+    if isinstance(fill, (int, float)): return torch.full(shape, fill, **kw)
+    return torch.as_tensor(fill, **kw).reshape(1, -1, 1, 1).expand(shape)
+
+def _bilinear(x, gx, gy, fill):
+    f, grid, level = x.float(), torch.stack([gx, gy], -1), _fill_values(fill, x)
+    if level is None: return F.grid_sample(f, grid, 'bilinear', 'border', align_corners=False)
+    if isinstance(fill, (int, float)) and fill == 0:
+        return F.grid_sample(f, grid, 'bilinear', 'zeros', align_corners=False)
+    y = F.grid_sample(torch.cat([f, torch.ones_like(f[:, :1])], 1), grid, 'bilinear', 'zeros', align_corners=False)
+    return (y[:, :-1] - level).mul_(y[:, -1:]).add_(level)
 
 def warp(
     x:Tensor,            # images (n, C, H, W), uint8
@@ -28,15 +37,10 @@ def warp(
     mode:str='nearest',  # 'nearest' | 'bilinear'
     fill=0,              # outside the image: grey level, one a channel, or 'edge' for the nearest pixel inside
 )->Tensor:               # (n, C, H, W) uint8
-    "Read every pixel of the result at its place in `x`, equal to torchvision's `affine` and `rotate` bit for bit. Raises nothing of its own."
+    "Read every pixel of the result at its place in `x`, bit for bit as torchvision's `affine` and `rotate`."
+    if mode == 'bilinear': return _bilinear(x, gx, gy, fill).round_().to(torch.uint8)
     n, C, H, W = x.shape
     level = _fill_values(fill, x)
-    if mode == 'bilinear':
-        f, grid = x.float(), torch.stack([gx, gy], -1)
-        if level is None: return F.grid_sample(f, grid, 'bilinear', 'border', align_corners=False).round_().to(torch.uint8)
-        if isinstance(fill, (int, float)) and fill == 0: return F.grid_sample(f, grid, 'bilinear', 'zeros', align_corners=False).round_().to(torch.uint8)
-        y = F.grid_sample(torch.cat([f, torch.ones_like(f[:, :1])], 1), grid, 'bilinear', 'zeros', align_corners=False)
-        return (y[:, :-1] - level).mul_(y[:, -1:]).add_(level).round_().to(torch.uint8)
     col, row = gx.add(1).mul_(W/2).sub_(.5).round_(), gy.add(1).mul_(H/2).sub_(.5).round_()
     if level is None: at = row.clamp_(0, H - 1).mul_(W).add_(col.clamp_(0, W - 1))
     else:
@@ -77,7 +81,7 @@ def grey(
 # %% ../../nbs/ops/40b_exact.ipynb #c0d36431
 TABLES = ('Brightness', 'Contrast', 'Posterize', 'Solarize', 'SolarizeAdd', 'Invert', 'AutoContrast', 'Equalize')
 
-def _levels(y): return y.clamp(0, 255).short().to(torch.uint8)         # truncates; by way of int16 it is three times as fast
+def _levels(y): return y.clamp(0, 255).short().to(torch.uint8)         # truncates; three times as fast by way of int16
 
 def _equalize_table(x):
     n, C, H, W = x.shape
@@ -87,7 +91,7 @@ def _equalize_table(x):
     below = hist.cumsum(2, dtype=torch.int32)
     last = hist.gather(2, x.flatten(2).amax(2, keepdim=True).long())
     step = (H*W - last).div_(255, rounding_mode='floor')
-    lut = (below - hist).add_(step // 2) / step.clamp(min=1).float()      # whole numbers below 2^24: the quotient's whole part is exact
+    lut = (below - hist).add_(step // 2) / step.clamp(min=1).float()    # below 2^24 the whole part is exact
     return _levels(torch.where(step > 0, lut, torch.arange(256., device=x.device)))
 
 def table(
@@ -96,7 +100,7 @@ def table(
     value:Tensor, # (n,) float64; Invert, AutoContrast and Equalize ignore it
     like:str='torchvision', # whose arithmetic, of `LIKE`
 )->Tensor:        # (n, 1 or C, 256) uint8, the new value of each grey level
-    "Return the grey level that each of the 256 becomes (AutoAugment's operators, torchvision's arithmetic). Raises `ValueError` for an unknown name."
+    "Return what each of the 256 levels becomes (AutoAugment's operators). Raises `ValueError` for an unknown name."
     v, a = torch.arange(256., device=x.device), value.view(-1, 1, 1)
     if name == 'Brightness': y = v * a.float()
     elif name == 'Contrast':
@@ -115,7 +119,7 @@ def table(
         lo, hi = (e.float().unsqueeze(-1) for e in (x.flatten(2).amin(2), x.flatten(2).amax(2)))
         if like == 'pillow':
             span = torch.where(lo == hi, 1., hi - lo).double()
-            scale = torch.full_like(span, 255.) / span                       # a number over a tensor would be multiplied by 1/tensor
+            scale = torch.full_like(span, 255.) / span          # 255. / span would be 255 times 1/span
             y = torch.where(lo == hi, v, v*scale - lo*scale)
         else: y = torch.where(lo == hi, v, (v - lo) / torch.where(lo == hi, 1., (hi - lo) * (1/255)))
     elif name == 'Equalize': return _equalize_table(x)
@@ -174,8 +178,10 @@ def hole(
     "Return where Cutout writes (DeVries & Taylor 2017; as an operator: AutoAugment)."
     s = side.trunc().view(-1, 1)
     first = centre.to(s).floor() - (s/2).floor()
-    inside = [(i >= first[:, a:a+1]) & (i < first[:, a:a+1] + s) for a, i in ((0, torch.arange(H, device=s.device)), (1, torch.arange(W, device=s.device)))]
-    return (inside[0][:, :, None] & inside[1][:, None])[:, None]
+    def within(first, size):
+        i = torch.arange(size, device=s.device)
+        return (i >= first) & (i < first + s)
+    return (within(first[:, :1], H)[:, :, None] & within(first[:, 1:], W)[:, None])[:, None]
 
 def cutout(
     x:Tensor,      # images (n, C, H, W), uint8

@@ -46,7 +46,8 @@ def hue(
     v, low = y.amax(1), y.amin(1)
     c = v - low
     d = torch.where(c == 0, 1., c)
-    t = torch.where(v == r, (g - b)/d, torch.where(v == g, 2 + (b - r)/d, 4 + (r - g)/d)) + 6*value.to(y.dtype).view(-1, 1, 1)
+    t = torch.where(v == r, (g - b)/d, torch.where(v == g, 2 + (b - r)/d, 4 + (r - g)/d))
+    t = t + 6*value.to(y.dtype).view(-1, 1, 1)
     out = []
     for k in (5, 3, 1):
         u = (k + t).remainder(6)

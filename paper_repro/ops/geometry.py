@@ -18,7 +18,7 @@ def inverse_affine(
     H:int,        # height of the images, pixels
     W:int,        # width, pixels
 )->Tensor:        # (n, 2, 3), dtype and device of `value`
-    "Return the map from the pixels of the result to those of the input (AutoAugment's operators). Raises `ValueError` for an unknown name."
+    "Return the map from the result's pixels to the input's (AutoAugment). Raises `ValueError` for an unknown name."
     v, one, zero = value, torch.ones_like(value), torch.zeros_like(value)
     if name == 'ShearX': rows = one, v, v*(H/2), zero, one, zero
     elif name == 'ShearY': rows = one, zero, zero, v, one, v*(W/2)
@@ -40,5 +40,6 @@ def sampling_grid(
     "Return where every pixel of the result is read, differentiable in `theta`."
     kw = dict(dtype=theta.dtype, device=theta.device)
     xs, ys = torch.arange(W, **kw) - (W - 1)/2, (torch.arange(H, **kw) - (H - 1)/2)[:, None]
-    rows = [(theta[:, r] / theta.new_full((1,), size/2))[..., None, None] for r, size in ((0, W), (1, H))]   # a tensor: GPUs multiply by 1/number
+    halves = (theta.new_full((1,), size/2) for size in (W, H))      # tensors: a GPU divides by numbers through 1/number
+    rows = [(theta[:, r] / half)[..., None, None] for r, half in enumerate(halves)]
     return tuple(a[:, 0]*xs + a[:, 1]*ys + a[:, 2] for a in rows)

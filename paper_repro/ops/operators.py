@@ -65,7 +65,8 @@ def check_images(
         raise ValueError(f'images must have shape (B, C, H, W), a single one too: x[None]; got {tuple(x.shape)}')
     if x.dtype != torch.uint8 and not x.is_floating_point():
         raise TypeError(f'images must be uint8, or float in [0, 1]; got {x.dtype}')
-    if x.shape[1] not in (1, 3): raise ValueError(f'images must have 1 or 3 channels, alpha is not one of them; got {x.shape[1]}')
+    if x.shape[1] not in (1, 3):
+        raise ValueError(f'images must have 1 or 3 channels, alpha is not one of them; got {x.shape[1]}')
     if x.dtype == torch.uint8 or not x.numel(): return
     low, high = (v.item() for v in x.detach().aminmax())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
@@ -75,7 +76,7 @@ def check_images(
 # %% ../../nbs/ops/40f_operators.ipynb #761f0033
 @dataclass(frozen=True)
 class Gradients:
-    "Whose derivative in the value is used, whose is 1 instead, and whose derivative in the image is the identity instead."
+    "Whose derivative in the value is used, whose is made 1, and whose derivative in the image is made the identity."
     analytic:frozenset  # names
     straight:frozenset  # names
     identity:frozenset  # names

@@ -21,7 +21,7 @@ def warp(
     mode:str='bilinear', # 'bilinear' | 'nearest'; with 'nearest' the coordinates get no gradient
     fill=0.,             # outside the image: number in [0, 1], one a channel, or 'edge' for the nearest pixel inside
 )->Tensor:               # (n, C, H, W), dtype of `x`
-    "Read every pixel of the result at its place in `x`; differentiable in all three tensors. Raises nothing of its own."
+    "Read every pixel of the result at its place in `x`; differentiable in all three tensors."
     level, grid = _fill_values(fill, x), torch.stack([gx, gy], -1).to(x.dtype)
     if level is None: return F.grid_sample(x, grid, mode, 'border', align_corners=False)
     if isinstance(fill, (int, float)) and fill == 0: return F.grid_sample(x, grid, mode, 'zeros', align_corners=False)
@@ -45,9 +45,9 @@ BLENDS = ('Brightness', 'Color', 'Contrast', 'Sharpness')
 def degenerate(
     name:str, # one of `BLENDS`
     x:Tensor, # images (n, C, H, W), float, C = 1 or 3
-)->Tensor:    # (n, C, H, W), what factor 0 gives
+)->Tensor:    # what factor 0 gives, of a shape that broadcasts to (n, C, H, W)
     "Return the image that the operator blends with (AutoAugment's operators). Raises `ValueError` for an unknown name."
-    if name == 'Brightness': return torch.zeros_like(x)
+    if name == 'Brightness': return x.new_zeros(1, 1, 1, 1)
     if name == 'Sharpness':
         if x.shape[2] < 3 or x.shape[3] < 3: return x
         rows = x[..., :-2] + x[..., 1:-1] + x[..., 2:]
@@ -55,7 +55,7 @@ def degenerate(
         return torch.cat([x[..., :1, :], torch.cat([x[..., 1:-1, :1], inner, x[..., 1:-1, -1:]], 3), x[..., -1:, :]], 2)
     if name not in BLENDS: raise ValueError(f'unknown blend {name!r}; known: {", ".join(BLENDS)}')
     grey = x if x.shape[1] == 1 else .299*x[:, :1] + .587*x[:, 1:2] + .114*x[:, 2:]
-    return (grey.mean((2, 3), keepdim=True) if name == 'Contrast' else grey).expand_as(x)
+    return grey.mean((2, 3), keepdim=True) if name == 'Contrast' else grey
 
 def blend(
     x:Tensor,     # images (n, C, H, W), float in [0, 1]
@@ -63,8 +63,10 @@ def blend(
     value:Tensor, # (n,) factor: 0 the degenerate image, 1 unchanged
 )->Tensor:        # (n, C, H, W)
     "Blend every image with its degenerate one; differentiable in `x` and `value`."
-    d = torch.cat([degenerate(name, part) for (name, _), part in zip(parts, x.split([k for _, k in parts]))])
-    return (x + (value - 1).view(-1, 1, 1, 1)*(x - d)).clamp(0, 1)
+    k = [k for _, k in parts]
+    pieces = zip(parts, x.split(k), (value - 1).view(-1, 1, 1, 1).split(k))
+    out = [torch.addcmul(xs, f, xs - degenerate(name, xs)).clamp(0, 1) for (name, _), xs, f in pieces]
+    return out[0] if len(out) == 1 else torch.cat(out)
 
 # %% ../../nbs/ops/40d_smooth.ipynb #ce370c40
 POINTWISE = ('Posterize', 'Solarize', 'SolarizeAdd', 'Invert')
@@ -98,7 +100,8 @@ def equalize(
 )->Tensor:    # (n, C, H, W), without derivative
     "Equalize the histogram of 256 levels of every channel (Pillow's scheme)."
     levels = (x.detach()*255).round().clamp(0, 255).to(torch.uint8)
-    return exact.lookup(levels, [('Equalize', len(x))], torch.zeros(len(x), dtype=torch.float64, device=x.device)).to(x.dtype) / 255
+    none = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    return exact.lookup(levels, [('Equalize', len(x))], none).to(x.dtype) / 255
 
 # %% ../../nbs/ops/40d_smooth.ipynb #b051723b
 def cutout(
@@ -108,4 +111,5 @@ def cutout(
     fill=0.,       # number in [0, 1], or one a channel
 )->Tensor:         # (n, C, H, W)
     "Write a square of `fill`; differentiable in `x`."
-    return torch.where(hole(value.detach(), centre, *x.shape[-2:]), _fill_values(0. if isinstance(fill, str) else fill, x).to(x.dtype), x)
+    level = _fill_values(0. if isinstance(fill, str) else fill, x).to(x.dtype)
+    return torch.where(hole(value.detach(), centre, *x.shape[-2:]), level, x)

@@ -21,8 +21,8 @@ class Span:
     start:float=0.          # $a$
     base:float=0.           # $b$, not turned by the sign
     signed:bool=False       # the sign counts
-    of:str|tuple=''         # '' | 'side': reach and start are fractions of it | ((side, reach in pixels), ...), between them interpolated
-    whole:str=''            # '' | 'trunc' towards zero | 'ceil' up, where int() took what is subtracted | 'round' half to even
+    of:str|tuple=''         # '' | 'side': fractions of it | ((side, reach in pixels), ...), interpolated
+    whole:str=''            # '' | 'trunc' towards zero | 'ceil': int() of what is subtracted | 'round' half to even
     keep:tuple|None=None    # (low, high) of the value; None: what the operator allows
 
 def _reach(span, side):
@@ -45,13 +45,14 @@ def _coefficients(space, H, W):
         else:
             span = space.spans[name] or Span()
             start, reach = _reach(span, W if name == 'TranslateX' else H)
-            low, high = span.keep or ((op.low, op.high) if op.unit else (0., 0.))
-            rows.append([span.base, start, reach, span.signed, ('', 'trunc', 'ceil', 'round').index(span.whole), low, high])
+            rule = ('', 'trunc', 'ceil', 'round').index(span.whole)
+            rows.append([span.base, start, reach, span.signed, rule, *(span.keep or (op.low, op.high))])
     return torch.tensor(rows, dtype=torch.float64)
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    "The operators of a family of policies and the meaning of their magnitudes. Raises `ValueError` for an operator it has not and for magnitudes out of range."
+    """The operators of a family of policies and the meaning of their magnitudes.
+    Raises `ValueError` for an operator it has not and for magnitudes out of range."""
     name:str            # key of `SPACES`
     spans:dict          # operator -> Span, None where it takes no value; in the order of the source
     bins:int|None       # levels of the source: magnitudes i/(bins - 1); None: continuous
@@ -71,25 +72,28 @@ class Space:
         m,           # magnitude in [0, limit], a number or (B,)
         sign=1,      # 1 or -1, a number or (B,); of no effect where the operator has none
         size=32,     # of the images, pixels: side, or (H, W)
-        whole:bool=True, # truncate and round as the source does; False leaves shifts and bits as they come, for float images
+        whole:bool=True, # truncate and round as the source does; False: leave shifts and bits as they come
         check:bool=True, # look for magnitudes out of range; on a GPU this waits for it
     )->Tensor:       # value in the operator's unit, () or (B,), float64; differentiable in `m`
         "Return the value that a magnitude stands for."
         m = m if isinstance(m, Tensor) and m.is_floating_point() else torch.as_tensor(m, dtype=torch.float64)
         if check and m.numel() and not ((m >= 0) & (m <= self.limit)).all():
-            raise ValueError(f'magnitudes of space {self.name!r} lie in [0, {self.limit:g}]; got {m.min().item():g} to {m.max().item():g}')
+            raise ValueError(f'magnitudes of space {self.name!r} lie in [0, {self.limit:g}]; '
+                             f'got {m.min().item():g} to {m.max().item():g}')
         if isinstance(op, str): index = self._number(op)
         elif isinstance(op, Tensor): index = op.long()
         else: index = torch.tensor([self._number(o) for o in op])
         H, W = (size, size) if isinstance(size, int) else size
         table = _coefficients(self, H, W).to(m.device)[index]
-        if check and table.isnan().any(): raise ValueError(f'space {self.name!r} has no such operator; it has {", ".join(self.spans)}')
+        if check and table.isnan().any():
+            raise ValueError(f'space {self.name!r} has no such operator; it has {", ".join(self.spans)}')
         base, start, reach, signed, rule, low, high = table.unbind(-1)
         s = torch.where(signed > 0, torch.as_tensor(sign, device=m.device).double(), 1.)
         v = (base + s*(start + reach*m.double())).clamp(low, high)
         if whole:
             d, near = v.detach(), 1e-4                  # a magnitude kept in float32 still reaches its level
-            steps = torch.where(rule == 1, (d.abs() + near).floor()*d.sign(), torch.where(rule == 2, (d - near).ceil(), torch.where(rule == 3, d.round(), d)))
+            steps = torch.where(rule == 1, (d.abs() + near).floor()*d.sign(), d)
+            steps = torch.where(rule == 2, (d - near).ceil(), torch.where(rule == 3, d.round(), steps))
             v = v + (steps - d)
         return v
 
@@ -107,52 +111,70 @@ class Space:
         rows = [('operator', 'unit', 'm = 0', 'm = 1/2', 'm = 1', 'sign', 'with m')]
         for n, span in self.spans.items():
             at = [f'{self.value(n, m).item():g}' for m in (0, .5, 1)] if span else ['']*3
-            rows.append((n, OPS[n].unit if span else '', *at, '+-' if span and span.signed else '', word[self.direction(n)]))
+            sign = '+-' if span and span.signed else ''
+            rows.append((n, OPS[n].unit if span else '', *at, sign, word[self.direction(n)]))
         width = [max(map(len, c)) for c in zip(*rows)]
-        return '\n'.join([f'{self.name}: {self.source}'] + ['  '.join(c.ljust(w) for c, w in zip(r, width)).rstrip() for r in rows])
+        lines = ['  '.join(c.ljust(w) for c, w in zip(r, width)).rstrip() for r in rows]
+        return '\n'.join([f'{self.name}: {self.source}', *lines])
 
 # %% ../../nbs/ops/40c_spaces.ipynb #4c7c5ff7
-_GEOMETRIC, _COLOUR = 'ShearX ShearY TranslateX TranslateY Rotate', 'Brightness Color Contrast Sharpness Posterize Solarize'
-_TORCHVISION = f'Identity {_GEOMETRIC} {_COLOUR} AutoContrast Equalize'
-_PBA = f'{_GEOMETRIC} {_COLOUR} AutoContrast Equalize Invert Cutout'
-_DRA = f'{_GEOMETRIC} Brightness Color Sharpness Contrast Cutout Solarize Posterize Equalize AutoContrast Invert SolarizeAdd'
+_GEOMETRIC, _COLOUR = 'ShearX ShearY TranslateX TranslateY Rotate', 'Brightness Color Contrast Sharpness'
+_TORCHVISION = f'Identity {_GEOMETRIC} {_COLOUR} Posterize Solarize AutoContrast Equalize'
+_PBA = f'{_GEOMETRIC} {_COLOUR} Posterize Solarize AutoContrast Equalize Invert Cutout'
+_DRA = (f'{_GEOMETRIC} Brightness Color Sharpness Contrast Cutout Solarize Posterize Equalize AutoContrast Invert '
+        'SolarizeAdd')
+_TIMM = (f'AutoContrast Equalize Invert Rotate Posterize Solarize SolarizeAdd {_COLOUR} '
+         'ShearX ShearY TranslateX TranslateY')
+_FASTER = f'{_GEOMETRIC} HFlip Invert Solarize Posterize {_COLOUR} AutoContrast Equalize'
 
 def _pm(reach, whole='', of=''): return Span(reach, signed=True, whole=whole, of=of)
 def _again(reach, of=''): return Span(2*reach, -reach, signed=True, of=of)
 def _one(reach, keep=None): return Span(reach, base=1, signed=True, keep=keep)
+def _int(reach, start=0., keep=None): return Span(reach, start, whole='trunc' if reach > 0 else 'ceil', keep=keep)
+_MONOTONE = Span(1.8, .1)                                       # a factor from .1 to 1.9
+
 def _spans(order, shear, shift, turn, factor, posterize, solarize, **others):
     "Operator -> Span in the order given, None for those without value."
-    by_name = {**dict.fromkeys(('ShearX', 'ShearY'), shear), **dict.fromkeys(('TranslateX', 'TranslateY'), shift), 'Rotate': turn,
-               **dict.fromkeys(('Brightness', 'Color', 'Contrast', 'Sharpness'), factor), 'Posterize': posterize, 'Solarize': solarize, **others}
-    return {n: by_name.get(n) for n in order.split()}
+    by_name = {**dict.fromkeys(('ShearX', 'ShearY'), shear), **dict.fromkeys(('TranslateX', 'TranslateY'), shift),
+               **dict.fromkeys(_COLOUR.split(), factor), 'Rotate': turn, 'Posterize': posterize, 'Solarize': solarize}
+    return {n: (by_name | others).get(n) for n in order.split()}
 
-_MONOTONE = Span(1.8, .1)                                       # a factor from .1 to 1.9
-_RA = dict(shear=_pm(.3), shift=_pm(150/331, 'trunc', 'side'), turn=_pm(30), factor=_one(.9), posterize=Span(-4, 8, whole='round'), solarize=Span(-255, 255))
-_FAST = _spans(_PBA, _again(.3), _again(.45, 'side'), _again(30), _MONOTONE, Span(4, 4, whole='trunc'), Span(256), Cutout=Span(.2, of='side'))
-_TIMM = f'AutoContrast Equalize Invert Rotate Posterize Solarize SolarizeAdd Color Contrast Brightness Sharpness {_GEOMETRIC[:-7]}'
+_RA = dict(shear=_pm(.3), shift=_pm(150/331, 'trunc', 'side'), turn=_pm(30), factor=_one(.9),
+           posterize=Span(-4, 8, whole='round'), solarize=Span(-255, 255))
+_CODE = dict(shear=_pm(.3), shift=_pm(10, 'trunc'), turn=_pm(30, 'trunc'), factor=_MONOTONE, solarize=_int(-256, 256))
+_FAST = _spans(_PBA, _again(.3), _again(.45, 'side'), _again(30), _MONOTONE, _int(4, 4), Span(256),
+               Cutout=Span(.2, of='side'))
+_SIDE = dict(shear=_pm(.3), shift=_pm(.45, of='side'), turn=_pm(30))
+_WIDE = dict(shear=_pm(.99), shift=_pm(32, 'trunc'))
+_DRA_SHIFT = Span(of=((32, 10), (160, 72), (224, 100)), signed=True)
+
 SPACES = {s.name: s for s in (
     Space('randaugment', _spans(_TORCHVISION, **_RA), 31, 'RandAugment as in torchvision'),
-    Space('autoaugment', _spans(_TORCHVISION.replace('Identity ', '') + ' Invert', **_RA), 10, 'AutoAugment as in torchvision'),
-    Space('autoaugment_code', _spans(_PBA, _pm(.3), _pm(10, 'trunc'), _pm(30, 'trunc'), _MONOTONE, Span(-4, 4, whole='ceil', keep=(1, 8)),
-                                     Span(-256, 256, whole='ceil'), Cutout=Span(20, whole='trunc')), 11,
-          "AutoAugment and PBA, the authors' code for 32 pixels; fill: the mean of CIFAR-10", fill=(125, 122, 113)),
-    Space('randaugment_tf', _spans(_DRA, _pm(.3), _pm(100), _pm(30), _MONOTONE, Span(4, whole='trunc', keep=(1, 8)), Span(256, whole='trunc'),
-                                   Cutout=Span(40, whole='trunc'), SolarizeAdd=Span(110, whole='trunc')), 31, 'RandAugment of the TensorFlow TPU models, magnitude M/30'),
-    Space('timm', _spans(_TIMM, _pm(.3), _pm(.45, of='side'), _pm(30), _MONOTONE, Span(4, whole='trunc'), Span(256, whole='trunc'),
-                         SolarizeAdd=Span(110, whole='trunc')), 11, 'RandAugment as in timm', fill=128),
-    Space('timm_inc', _spans(_TIMM, _pm(.3), _pm(.45, of='side'), _pm(30), _one(.9, (.1, 10)), Span(-4, 4, whole='ceil'), Span(-256, 256, whole='ceil'),
-                             SolarizeAdd=Span(110, whole='trunc')), 11, 'the same, increasing severity', fill=128),
-    Space('trivial_wide', _spans(_TORCHVISION, _pm(.99), _pm(32, 'trunc'), _pm(135), _one(.99), Span(-6, 8, whole='round'), Span(-255, 255)), 31,
+    Space('autoaugment', _spans(_TORCHVISION.replace('Identity ', '') + ' Invert', **_RA), 10,
+          'AutoAugment as in torchvision'),
+    Space('autoaugment_code', _spans(_PBA, **_CODE, posterize=_int(-4, 4, (1, 8)), Cutout=_int(20)), 11,
+          "AutoAugment and PBA, the authors' code for 32 pixels; fill: the mean of CIFAR-10", (125, 122, 113)),
+    Space('randaugment_tf', _spans(_DRA, _pm(.3), _pm(100), _pm(30), _MONOTONE, _int(4, keep=(1, 8)), _int(256),
+                                   Cutout=_int(40), SolarizeAdd=_int(110)), 31,
+          'RandAugment of the TensorFlow TPU models, magnitude M/30'),
+    Space('timm', _spans(_TIMM, **_SIDE, factor=_MONOTONE, posterize=_int(4), solarize=_int(256),
+                         SolarizeAdd=_int(110)), 11, 'RandAugment as in timm', 128),
+    Space('timm_inc', _spans(_TIMM, **_SIDE, factor=_one(.9, (.1, 10)), posterize=_int(-4, 4), solarize=_int(-256, 256),
+                             SolarizeAdd=_int(110)), 11, 'the same, increasing severity', 128),
+    Space('trivial_wide', _spans(_TORCHVISION, **_WIDE, turn=_pm(135), factor=_one(.99),
+                                 posterize=Span(-6, 8, whole='round'), solarize=Span(-255, 255)), 31,
           'TrivialAugment wide as in torchvision'),
-    Space('trivial_wide_code', _spans(_TORCHVISION, _pm(.99), _pm(32, 'trunc'), _pm(135, 'trunc'), Span(1.99, .01), Span(-6, 8, whole='ceil'),
-                                      Span(-256, 256, whole='ceil')), 31, "TrivialAugment wide, the authors' code"),
-    Space('trivial_fixed', _spans(_TORCHVISION, _pm(.3), _pm(10, 'trunc'), _pm(30, 'trunc'), _MONOTONE, Span(-4, 8, whole='ceil'),
-                                  Span(-256, 256, whole='ceil')), 31, 'TrivialAugment, the space fixed_standard'),
-    Space('uniform', _FAST, None, 'UniformAugment'), Space('fast', _FAST, None, 'Fast AutoAugment'), Space('dada', _FAST, None, 'DADA'),
-    Space('faster', _spans(f'{_GEOMETRIC} HFlip Invert Solarize Posterize Contrast Color Brightness Sharpness AutoContrast Equalize', _pm(.3), _pm(.45, of='side'), _pm(30),
-                           _one(1), Span(-8, 8), Span(256)), None, 'Faster AutoAugment'),
-    Space('dra', _spans(_DRA, _pm(.3), Span(of=((32, 10), (160, 72), (224, 100)), signed=True), _pm(30), _one(.9), Span(-4, 8, whole='ceil'), Span(-256, 256),
-                        Cutout=Span(.2, of='side', whole='trunc'), SolarizeAdd=Span(110)), None, 'Differentiable RandAugment', limit=3),
+    Space('trivial_wide_code', _spans(_TORCHVISION, **_WIDE, turn=_pm(135, 'trunc'), factor=Span(1.99, .01),
+                                      posterize=_int(-6, 8), solarize=_int(-256, 256)), 31,
+          "TrivialAugment wide, the authors' code"),
+    Space('trivial_fixed', _spans(_TORCHVISION, **_CODE, posterize=_int(-4, 8)), 31, 'TrivialAugment, fixed_standard'),
+    *(Space(name, _FAST, None, source) for name, source in
+      (('uniform', 'UniformAugment'), ('fast', 'Fast AutoAugment'), ('dada', 'DADA'))),
+    Space('faster', _spans(_FASTER, **_SIDE, factor=_one(1), posterize=Span(-8, 8), solarize=Span(256)), None,
+          'Faster AutoAugment'),
+    Space('dra', _spans(_DRA, _pm(.3), _DRA_SHIFT, _pm(30), _one(.9), _int(-4, 8), Span(-256, 256),
+                        Cutout=Span(.2, of='side', whole='trunc'), SolarizeAdd=Span(110)), None,
+          'Differentiable RandAugment', limit=3),
 )}
 
 def space(
@@ -162,6 +184,8 @@ def space(
     return name if isinstance(name, Space) else SPACES[check_choice('space', name, SPACES)]
 
 # %% ../../nbs/ops/40c_spaces.ipynb #e5a6b6c0
+_TENTHS, _QUARTERS = (.1, -.1, .25, -.25), (.75, 1.25, .5, 1.5)
 TANDA = [(name, v) for name, values in (
-    ('Rotate', (2.5, -2.5, 5., -5.)), ('Zoom', (.9, 1.1, .75, 1.25)), ('ShearX', (.1, -.1, .25, -.25)), ('Swirl', (.1, -.1, .25, -.25)), ('Hue', (.1, -.1, .25, -.25)),
-    ('Contrast', (.75, 1.25, .5, 1.5)), ('Brightness', (.75, 1.25, .5, 1.5)), ('Color', (.75, 1.25, .5, 1.5)), ('HFlip', (0.,))) for v in values]
+    ('Rotate', (2.5, -2.5, 5., -5.)), ('Zoom', (.9, 1.1, .75, 1.25)), ('ShearX', _TENTHS), ('Swirl', _TENTHS),
+    ('Hue', _TENTHS), ('Contrast', _QUARTERS), ('Brightness', _QUARTERS), ('Color', _QUARTERS),
+    ('HFlip', (0.,))) for v in values]
