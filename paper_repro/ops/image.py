@@ -122,19 +122,18 @@ def _values(value, x, index):
     return v.expand(len(x))
 
 def _check_call(x, index, v, how):
-    "Raise for images, operators, values and fill that are out of range."
-    check_images(x)
+    "Raise for fill, operators and values that are out of range."
     top = 255 if x.dtype == torch.uint8 else 1
-    if how.fill != 'edge' if isinstance(how.fill, str) else not _fits(how.fill, x.shape[1], top):
+    if not _fits(how.fill, x.shape[1], top):
         raise ValueError(f"fill must be 'edge', or one number or {x.shape[1]} in 0..{top}, the scale of {x.dtype}; "
                          f'got {how.fill!r}')
     if not len(x): return
     if isinstance(index, Tensor) and not (0 <= int(index.min()) and int(index.max()) < len(OPS)):
         raise ValueError(f'operators by number must lie in 0..{len(OPS) - 1}; '
                          f'got {int(index.min())} to {int(index.max())}')
-    limits = torch.tensor([[o.low, o.high] if o.unit else [-torch.inf, torch.inf] for o in OPS.values()], dtype=v.dtype)
-    low, high = limits.to(v.device)[index].unbind(-1)
-    bad = ~((v >= low) & (v <= high))
+    limits = torch.tensor([[o.low, o.high, bool(o.unit)] for o in OPS.values()], dtype=v.dtype)
+    low, high, counts = limits.to(v.device)[index].unbind(-1)
+    bad = ~((v >= low) & (v <= high)) & (counts > 0)
     if bad.any():
         at = int(bad.nonzero()[0])
         name = _NAMES[index if isinstance(index, int) else int(index[at])]
@@ -143,6 +142,7 @@ def _check_call(x, index, v, how):
                          f'got {v[at].item():g} for image {at}')
 
 def _fits(fill, channels, top):
+    if isinstance(fill, str): return fill == 'edge'
     f = torch.as_tensor(fill, dtype=torch.float64).flatten()
     return len(f) in (1, channels) and bool(((f >= 0) & (f <= top)).all())
 
@@ -193,6 +193,8 @@ def apply_ops(
     if check: check_images(x)
     v = _values(value, x, index)
     if check: _check_call(x, index, v.detach(), how)
+    if through is not None and through.shape != (n,):
+        raise ValueError(f'through must have shape ({n},), one magnitude an image; got {tuple(through.shape)}')
     if not x.numel(): return x.clone()
     if isinstance(index, int): counts, order = [n*(i == index) for i in range(len(OPS))], None
     else: counts, order = index.bincount(minlength=len(OPS)).tolist(), index.argsort(stable=True).to(x.device)
