@@ -50,6 +50,8 @@ def warp(
     return x.flatten(2).gather(2, at.long().view(n, 1, -1).expand(n, C, -1)).view(n, C, H, W)
 
 # %% ../../nbs/ops/40b_exact.ipynb #97bf877e
+def _piece(x): return max(1, (2**22 if x.device.type == 'cpu' else 2**28) // (8 * max(1, x[0].numel()))) if len(x) else 1
+
 def affine(
     x:Tensor,            # images (n, C, H, W), uint8
     parts:list,          # (operator of `AFFINE`, number of images) in the order of the batch
@@ -63,7 +65,9 @@ def affine(
     for (name, _), v in zip(parts, value.split([k for _, k in parts])):
         if name.startswith('Shear'): v = torch.tan(torch.deg2rad(torch.rad2deg(torch.atan(v))))
         theta.append(inverse_affine(name, v, H, W))
-    return warp(x, *sampling_grid(torch.cat(theta).float(), H, W), mode, fill)
+    pieces = zip(x.split(_piece(x)), torch.cat(theta).float().split(_piece(x)))
+    out = [warp(xs, *sampling_grid(a, H, W), mode, fill) for xs, a in pieces]
+    return out[0] if len(out) == 1 else torch.cat(out)
 
 # %% ../../nbs/ops/40b_exact.ipynb #0030c6e3
 LIKE = ('torchvision', 'pillow')
@@ -136,7 +140,8 @@ def lookup(
     k = [k for _, k in parts]
     pieces = zip(parts, x.split(k), value.split(k))
     lut = torch.cat([table(name, xs, v, like).expand(-1, x.shape[1], -1) for (name, _), xs, v in pieces])
-    return lut.gather(2, x.flatten(2).long()).view_as(x)
+    out = [a.gather(2, xs.flatten(2).long()) for xs, a in zip(x.split(_piece(x)), lut.split(_piece(x)))]
+    return (out[0] if len(out) == 1 else torch.cat(out)).view_as(x)
 
 # %% ../../nbs/ops/40b_exact.ipynb #b0297eeb
 def color(
