@@ -6,6 +6,7 @@
 __all__ = ['flip', 'dilate', 'erode', 'hue', 'swirl_grid', 'elastic_grid', 'warped']
 
 # %% ../../nbs/ops/40e_further.ipynb #2220d722
+import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -64,7 +65,7 @@ def swirl_grid(
     "Return where a swirl reads every pixel (scikit-image's definition; TANDA); differentiable in `value`."
     kw = dict(dtype=value.dtype, device=value.device)
     x, y = torch.arange(W, **kw) - (W - 1)/2, (torch.arange(H, **kw) - (H - 1)/2)[:, None]
-    a = value.view(-1, 1, 1) * torch.exp(-torch.hypot(x, y) / (radius * torch.log(torch.tensor(2., **kw)) / 5))
+    a = value.view(-1, 1, 1) * torch.exp(-torch.hypot(x, y) / (radius*math.log(2)/5))
     return (x*a.cos() - y*a.sin()) / (W/2), (x*a.sin() + y*a.cos()) / (H/2)
 
 def elastic_grid(
