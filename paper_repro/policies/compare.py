@@ -98,7 +98,7 @@ def draw_comparison(
                              mec=c[1 + j % 4], ms=5, label=f'reported, {column}')
     axes[1].axvline(0, color='.6', lw=.8)
     axes[0].set(yticks=range(len(names)), yticklabels=names, xlabel='test error, %')
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(names) - .3, -.6)
     axes[1].set_xlabel(f'gain over {reference}, points')
     plots.legend_right(axes)
     return fig

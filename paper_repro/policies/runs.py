@@ -7,7 +7,7 @@ __all__ = ['CIFAR10_STD', 'CIFAR10_MEAN', 'stratified_subset', 'reduced_images',
            'run_all']
 
 # %% ../../nbs/policies/66a_runs.ipynb #4919d24f
-import os
+import os, threading, time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -148,15 +148,20 @@ def run_key(
     return dict(pipeline=pipeline.key, run=run, recipe=asdict(recipe), images=images.fingerprint, seed=seed,
                 source=source_sha256(train_run, *kinds), torch=torch.__version__.split('+')[0])
 
-def _one(make, label, run, recipe, source, seed, device, folder, parent=None):
-    "Train or find one run; in a worker, stop when the process that asked is gone."
-    if parent and str(device) == 'cpu': torch.set_num_threads(1)
+def _one(make, label, run, recipe, source, seed, device, folder):
+    "Train or find one run."
     images, pipeline = reduced_images(**source), make(label, run)
     key = run_key(pipeline, run, recipe, images, seed)
     place = Path(folder)/f'comparing-{sha256(key)[:20]}.safetensors'
-    def log(line):
-        if parent and os.getppid() != parent: raise SystemExit('the process that asked for this run is gone')
-    return cached('compared', key, lambda: train_run(pipeline, run, recipe, images, seed, device, place, log), folder)
+    return cached('compared', key, lambda: train_run(pipeline, run, recipe, images, seed, device, place), folder)
+
+def _start_worker(parent, threads):
+    "Set the threads of a worker, and let it end as soon as the process that asked is gone."
+    if threads: torch.set_num_threads(threads)
+    def watch():
+        while os.getppid() == parent: time.sleep(.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
 
 def run_all(
     make,                # function of label and run giving a `Pipeline`; importable where there are workers
@@ -171,9 +176,9 @@ def run_all(
     log=None,            # function of a line of text, called once a run
 )->dict:                 # label -> dict of (runs, ...) tensors, as from `train_run`
     """Train every arm `runs` times, or read what was trained before.
-    Raises what a run raises, after the runs in flight have ended; those that are finished are kept."""
+    Raises what a run raises; finished runs are kept, those in flight go on at their last epoch when asked for again."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
     dev, folder = pick_device(device), Path(folder or data_root(source.get('root'))/'cache')
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     if workers is None: workers = cores if dev.type == 'cpu' else 0
@@ -191,11 +196,16 @@ def run_all(
         if workers and not there(k, r): waiting.append((k, r))
         else: keep(k, r, work(label=k, run=r))
     if waiting:
-        with ProcessPoolExecutor(min(workers, len(waiting)), get_context('spawn')) as pool:
-            jobs = {pool.submit(work, label=k, run=r, parent=os.getpid()): (k, r) for k, r in waiting}
-            try:
-                for job in as_completed(jobs): keep(*jobs[job], job.result())
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        others = active_children()
+        pool = ProcessPoolExecutor(min(workers, len(waiting)), get_context('spawn'), _start_worker,
+                                   (os.getpid(), 1 if dev.type == 'cpu' else None))
+        jobs = {pool.submit(work, label=k, run=r): (k, r) for k, r in waiting}
+        try:
+            for job in as_completed(jobs): keep(*jobs[job], job.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for p in active_children():
+                if p not in others: p.terminate()
+            raise
+        pool.shutdown()
     return {k: {name: torch.stack([found[k, r][name] for r in range(runs)]) for name in found[k, 0]} for k in labels}
