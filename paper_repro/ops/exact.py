@@ -192,8 +192,8 @@ def cutout(
     x:Tensor,      # images (n, C, H, W), uint8
     value:Tensor,  # (n,) side, pixels
     centre:Tensor, # (n, 2) row and column, pixels
-    fill=0,        # grey level, or one a channel
+    fill=0,        # grey level, or one a channel; 'edge' is 0 here
 )->Tensor:         # (n, C, H, W) uint8
-    "Write a square of `fill`."
+    "Write a square of `fill`, black where `fill` is 'edge'."
     level = _fill_values(0 if isinstance(fill, str) else fill, x).round().to(torch.uint8)
     return torch.where(hole(value, centre, *x.shape[-2:]), level, x)

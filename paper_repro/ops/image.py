@@ -171,7 +171,7 @@ def apply_ops(
     value=None,                 # (B,) or one number, in the unit of each operator; ignored where there is none
     mode:str|None=None,         # 'nearest' | 'bilinear'; None: nearest for uint8, bilinear for float
     fill=0,                     # outside the image and in Cutout, on the scale of the images: one number or one a
-                                # channel, or 'edge' to repeat the border
+                                # channel, or 'edge' to repeat the border (Cutout then writes 0)
     seed:int|torch.Generator=0, # of Cutout's centres and Elastic's fields; the same int gives the same ones again
     centre=None,                # (B, 2) row and column of Cutout's centres, pixels; None: uniform over the image
     like:str='torchvision',     # whose arithmetic on uint8: 'torchvision' | 'pillow'

@@ -108,7 +108,7 @@ def cutout(
     x:Tensor,      # images (n, C, H, W), float
     value:Tensor,  # (n,) side, pixels
     centre:Tensor, # (n, 2) row and column, pixels
-    fill=0.,       # number in [0, 1], or one a channel
+    fill=0.,       # number in [0, 1], or one a channel; 'edge' is 0 here
 )->Tensor:         # (n, C, H, W)
     "Write a square of `fill`; differentiable in `x`."
     level = _fill_values(0. if isinstance(fill, str) else fill, x).to(x.dtype)
