@@ -1,10 +1,10 @@
-"""P12 to P15: RandAugment with an own draw for every image, against torchvision, timm, albumentations and kornia image by
-image (P12, P13) and against the batch calls that draw once for all images (P14); the operators against torchvision's (P15).
+"""P12 to P15: RandAugment with an own draw for every image, against torchvision, timm, albumentations and kornia image
+by image (P12, P13) and against batch calls that draw once for all images (P14); the operators against torchvision's (P15).
 
     python benchmarks/bench_ops.py [--rounds 7] [--only P12 P13 P14 P15]
-P13 and P14 need the extra `bench` (kornia, timm, albumentations); a peer that is absent is left out and named. Images are
-uint8 tensors for us and torchvision's tensor calls, PIL images or arrays made before the clock for the others; what a peer
-returns is left as it is."""
+P13 and P14 need the extra `bench` (kornia, timm, albumentations); a peer that is absent is left out and named. Images
+are uint8 tensors for us and torchvision's tensor calls, PIL images or arrays made before the clock for the others; what
+a peer returns is left as it is."""
 import argparse
 import importlib.util
 import itertools

@@ -16,8 +16,9 @@ X = as_float(EIGHT)
 FACTOR = torch.tensor([.1, .7, 1., 1.4, 1.9])
 
 
-@pytest.mark.parametrize('name, theirs', [('Brightness', E.adjust_brightness_accumulative), ('Color', E.adjust_saturation_with_gray_subtraction),
-                                          ('Contrast', E.adjust_contrast_with_mean_subtraction), ('Sharpness', E.sharpness)])
+@pytest.mark.parametrize('name, theirs', [
+    ('Brightness', E.adjust_brightness_accumulative), ('Color', E.adjust_saturation_with_gray_subtraction),
+    ('Contrast', E.adjust_contrast_with_mean_subtraction), ('Sharpness', E.sharpness)])
 def test_blends(name, theirs):
     torch.testing.assert_close(apply_op(X, name, FACTOR), theirs(X, FACTOR), atol=2e-6, rtol=0)
 
@@ -25,7 +26,8 @@ def test_blends(name, theirs):
 def test_solarize_posterize_and_equalize():
     t = torch.tensor([0., 60., 128., 200., 255.])
     torch.testing.assert_close(apply_op(X, 'Solarize', t), E.solarize(X, t/255), atol=1e-6, rtol=0)
-    for bits in range(3, 9): torch.testing.assert_close(apply_op(X, 'Posterize', bits), E.posterize(X, bits), atol=1e-6, rtol=0)
+    for bits in range(3, 9):
+        torch.testing.assert_close(apply_op(X, 'Posterize', bits), E.posterize(X, bits), atol=1e-6, rtol=0)
     off = (apply_op(X, 'Equalize') - E.equalize(X)).abs() * 255
     assert (off > .5).float().mean() < .02                      # kornia's bins are 256/255 wide
 
@@ -39,7 +41,8 @@ def test_rotate_and_translate_have_its_signs():
     torch.testing.assert_close(apply_op(X, 'Rotate', a), kornia.geometry.rotate(X, a), atol=2e-4, rtol=0)
     shift = torch.stack([t, 0*t], 1)
     torch.testing.assert_close(apply_op(X, 'TranslateX', t), kornia.geometry.translate(X, shift), atol=2e-4, rtol=0)
-    torch.testing.assert_close(apply_op(X, 'TranslateY', t), kornia.geometry.translate(X, shift.flip(1)), atol=2e-4, rtol=0)
+    down = kornia.geometry.translate(X, shift.flip(1))
+    torch.testing.assert_close(apply_op(X, 'TranslateY', t), down, atol=2e-4, rtol=0)
 
 
 def test_shear_has_the_other_sign_and_half_a_pixel_between_the_origins():
