@@ -1,5 +1,5 @@
 """P12 to P15: RandAugment with an own draw for every image, against torchvision, timm, albumentations and kornia image
-by image (P12, P13) and against batch calls that draw once for all images (P14); the operators against torchvision's (P15).
+by image (P12, P13) and against batch calls that draw once for all images (P14); operators against torchvision's (P15).
 
     python benchmarks/bench_ops.py [--rounds 7] [--only P12 P13 P14 P15]
 P13 and P14 need the extra `bench` (kornia, timm, albumentations); a peer that is absent is left out and named. Images
