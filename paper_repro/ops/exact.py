@@ -50,7 +50,7 @@ def warp(
     return x.flatten(2).gather(2, at.long().view(n, 1, -1).expand(n, C, -1)).view(n, C, H, W)
 
 # %% ../../nbs/ops/40b_exact.ipynb #97bf877e
-def _piece(x): return max(1, (2**23 if x.device.type == 'cpu' else 2**28) // (8 * max(1, x[0].numel()))) if len(x) else 1
+def _piece(x): return max(1, (2**22 if x.device.type == 'cpu' else 2**28) // (8 * max(1, x[0].numel()))) if len(x) else 1
 
 def affine(
     x:Tensor,            # images (n, C, H, W), uint8
