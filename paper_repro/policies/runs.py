@@ -164,7 +164,7 @@ def _one(make, label, run, recipe, source, seed, device, folder):
     try: return cached('compared', key, lambda: train_run(pipeline, run, recipe, images, seed, device, place), folder)
     except torch.OutOfMemoryError as e:
         raise RuntimeError(f'{label}, run {run}: not enough memory for batches of {recipe.bs} images of '
-                           f'{recipe.network}; lower `bs` of the recipe, or `workers` where processes share a GPU') from e
+                           f'{recipe.network}; lower `bs` of the recipe, or `workers` where several share a GPU') from e
 
 def _start_worker(parent, threads):
     "Set the threads of a worker, and let it end as soon as the process that asked is gone."
