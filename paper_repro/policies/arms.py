@@ -20,20 +20,20 @@ class Pipeline:
     def __init__(self,
         *parts:nn.Module, # each maps images to images and draws from its attribute `generator`
     ):
-        self.parts, self._epoch = parts, None
+        self.parts, self._gen = parts, None
         self.key = sha256([f'{type(p).__name__}: {p}' for p in parts])
         self.__name__ = f'Pipeline {self.key}'   # by which the training loop knows it
 
     def __call__(self,
         x:Tensor,            # images on the device
-        gen:torch.Generator, # of the epoch
+        gen:torch.Generator, # of the epoch, a new one for each; it gives its seed
     )->Tensor:
         "Augment a batch."
-        if gen.initial_seed() != self._epoch:
-            self._epoch = gen.initial_seed()
+        if gen is not self._gen:
+            self._gen = gen
             for i, p in enumerate(self.parts):
                 for k, m in enumerate(p.modules()):
-                    if hasattr(m, 'generator'): m.generator.manual_seed(seed_for(self._epoch, 'part', i, k))
+                    if hasattr(m, 'generator'): m.generator.manual_seed(seed_for(gen.initial_seed(), 'part', i, k))
         for p in self.parts: x = p(x)
         return x
 
