@@ -93,7 +93,7 @@ def draw_comparison(
             axes[1].errorbar([d['estimate']], [i], xerr=[[d['estimate'] - d['low']], [d['high'] - d['estimate']]],
                              fmt='s', color=c[0], ms=4)
         for j, (column, errors) in enumerate((reported or {}).items()):
-            if k in errors and reference in errors:
+            if k != reference and k in errors and reference in errors:
                 axes[1].plot([errors[reference] - errors[k]], [i + .2 + .12*j], 'D*vP'[j % 4], mfc='none',
                              mec=c[1 + j % 4], ms=5, label=f'reported, {column}')
     axes[1].axvline(0, color='.6', lw=.8)
