@@ -70,6 +70,7 @@ def round_robin(
         raise ValueError(f'order must have shape (rounds, {n}), one column a label; got {tuple(order.shape)}')
     if not (order.sort(1).values == torch.arange(n)).all():
         raise ValueError(f'each row of order must be a permutation of 0..{n - 1}')
+    labels = labels.unique(return_inverse=True)[1]                         # 0, 1, ... whatever the numbers are
     counts = labels.bincount()
     group = torch.arange(len(counts)).repeat_interleave(counts)            # label at each place, once sorted by label
     rank = torch.arange(n) - (counts.cumsum(0) - counts)[group]
