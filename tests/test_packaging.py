@@ -101,13 +101,15 @@ def test_requirements_are_what_is_imported():
     library = set().union(*(imported(p.read_text()) for p in (ROOT/'paper_repro').rglob('*.py')))
     papers = set().union(set(), *map(notebook_imports, PAPERS))
     beside = set().union(*map(notebook_imports, (ROOT/'nbs').rglob('*.ipynb')))
-    distributions = {**packages_distributions(), 'cycler': ['matplotlib']}      # cycler is matplotlib's own, split off
+    # cycler is matplotlib's own, split off; cv2 comes with albumentations
+    distributions = {**packages_distributions(), 'cycler': ['matplotlib'], 'cv2': ['albumentations']}
     def dists(names):
         return {name_of(d) for n in names if n not in sys.stdlib_module_names for d in distributions.get(n, [n])}
     ours = {name_of(SETTINGS['lib_name'])}
     listed, dev = set(map(name_of, REQUIREMENTS)), set(map(name_of, DEV))
-    assert dists(library | papers) - ours <= listed
-    assert dists(beside) - ours <= listed | dev
+    bench = set(map(name_of, SETTINGS['bench_requirements'].split()))           # peers, looked for when they are asked for
+    assert dists(library | papers) - ours <= listed | bench
+    assert dists(beside) - ours <= listed | dev | bench
     # make lab, the kernel, make readme; fastcore.test in the notebooks
     commands = {'jupyterlab', 'ipykernel', 'nbconvert', 'fastcore'}
     assert listed <= dists(library | beside) | commands
