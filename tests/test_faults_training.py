@@ -10,6 +10,7 @@ import torch
 from pathlib import Path
 from paper_repro.train.loop import train
 torch.set_num_threads(1)
+torch.manual_seed(0)
 gen = torch.Generator().manual_seed(0)
 x, y = torch.rand(64, 4, generator=gen), torch.arange(64) % 2
 net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
