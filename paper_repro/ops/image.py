@@ -19,19 +19,20 @@ class _How:
     "The options of a call."
     mode:str         # 'nearest' | 'bilinear'
     fill:object      # outside the image
+    hole:object      # in Cutout
     like:str         # whose arithmetic on uint8
     rule:Gradients   # for float
 
 def _on_uint8(kind, x, parts, v, draw, how):
     if kind == 'affine': return exact.affine(x, parts, v, how.mode, how.fill)
     if kind == 'table': return exact.lookup(x, parts, v, how.like)
-    if kind == 'cutout': return exact.cutout(x, v, draw, how.fill)
+    if kind == 'cutout': return exact.cutout(x, v, draw, how.hole)
     return dict(Color=exact.color, Sharpness=exact.sharpness)[kind](x, v, how.like)
 
 def _on_float(kind, x, parts, v, draw, how):
     if kind == 'affine': return smooth.affine(x, parts, v, how.mode, how.fill)
     if kind == 'blend': return smooth.blend(x, parts, v)
-    if kind == 'cutout': return smooth.cutout(x, v, draw, how.fill)
+    if kind == 'cutout': return smooth.cutout(x, v, draw, how.hole)
     if kind == 'autocontrast': return smooth.autocontrast(x)
     if kind == 'equalize': return smooth.equalize(x)
     return smooth.pointwise(kind, x, v)
@@ -124,9 +125,10 @@ def _values(value, x, index):
 def _check_call(x, index, v, how):
     "Raise for fill, operators and values that are out of range."
     top = 255 if x.dtype == torch.uint8 else 1
-    if not _fits(how.fill, x.shape[1], top):
+    for fill in (how.fill, how.hole):
+        if _fits(fill, x.shape[1], top): continue
         raise ValueError(f"fill must be 'edge', or one number or {x.shape[1]} in 0..{top}, the scale of {x.dtype}; "
-                         f'got {how.fill!r}')
+                         f'got {fill!r}')
     if not len(x): return
     if isinstance(index, Tensor) and not (0 <= int(index.min()) and int(index.max()) < len(OPS)):
         raise ValueError(f'operators by number must lie in 0..{len(OPS) - 1}; '
@@ -178,6 +180,7 @@ def apply_ops(
     grad:str|Gradients='full',  # rule for derivatives of float images, of `GRADIENTS`
     through=None,               # (B,) magnitudes that get the derivative of `straight` operators; None: `value` gets it
     check:bool=True,            # look at pixels and values for what is out of range; a GPU is waited for then
+    cutout_fill=None,           # in Cutout, as `fill`; None: `fill`
 )->Tensor:                      # as `x`: shape, dtype, device
     """Apply to each image its own operator (AutoAugment and its relatives). Differentiable in `x`, `value` and
     `through` for float images; bfloat16 and float16 are computed in float32. Raises `ValueError` for an unknown
@@ -186,9 +189,9 @@ def apply_ops(
     if not isinstance(x, Tensor) or x.ndim != 4: check_images(x)
     rule = grad if isinstance(grad, Gradients) else GRADIENTS[check_choice('grad', grad, GRADIENTS)]
     mode = check_choice('mode', mode or ('nearest' if x.dtype == torch.uint8 else 'bilinear'), ('nearest', 'bilinear'))
-    how = _How(mode, fill, check_choice('like', like, exact.LIKE), rule)
+    how = _How(mode, fill, fill if cutout_fill is None else cutout_fill, check_choice('like', like, exact.LIKE), rule)
     if x.dtype in (torch.float16, torch.bfloat16):
-        return apply_ops(x.float(), ops, value, mode, fill, seed, centre, like, rule, through, check).to(x.dtype)
+        return apply_ops(x.float(), ops, value, mode, fill, seed, centre, like, rule, through, check, cutout_fill).to(x.dtype)
     n, index = len(x), _numbers(ops, len(x))
     if check: check_images(x)
     v = _values(value, x, index)

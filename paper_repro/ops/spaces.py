@@ -58,6 +58,7 @@ class Space:
     bins:int|None       # levels of the source: magnitudes i/(bins - 1); None: continuous
     source:str          # where it is from
     fill:object=0       # of 8-bit images: outside the image; one number or one a channel
+    cutout_fill:object=None # of 8-bit images, in Cutout; None: `fill`
     limit:float=1.      # largest magnitude allowed
 
     @property
@@ -168,8 +169,9 @@ SPACES = {s.name: s for s in (
                                       posterize=_int(-6, 8), solarize=_int(-256, 256)), 31,
           "TrivialAugment wide, the authors' code"),
     Space('trivial_fixed', _spans(_TORCHVISION, **_CODE, posterize=_int(-4, 8)), 31, 'TrivialAugment, fixed_standard'),
-    *(Space(name, _FAST, None, source) for name, source in
-      (('uniform', 'UniformAugment'), ('fast', 'Fast AutoAugment'), ('dada', 'DADA'))),
+    Space('uniform', _FAST, None, 'UniformAugment'),
+    *(Space(name, _FAST, None, source + '; Cutout: the mean of CIFAR-10', cutout_fill=(125, 123, 114))
+      for name, source in (('fast', 'Fast AutoAugment'), ('dada', 'DADA'))),
     Space('faster', _spans(_FASTER, **_SIDE, factor=_one(1), posterize=Span(-8, 8), solarize=Span(256)), None,
           'Faster AutoAugment'),
     Space('dra', _spans(_DRA, _pm(.3), _DRA_SHIFT, _pm(30), _one(.9), _int(-4, 8), Span(-256, 256),

@@ -77,12 +77,14 @@ class Policy(Seeded):
         seed:int|torch.Generator=0, # of the draws
         p:float=1.,         # probability that an image is augmented at all
         mode:str|None=None, # 'nearest' | 'bilinear'; None: nearest for uint8, bilinear for float images
-        fill=None,          # 0..255 outside the image, one number or one a channel; None: the space's
+        fill=None,          # 0..255 outside the image and in Cutout, one number or one a channel; None: the space's
     ):
         super().__init__(seed)
         self.space, self.steps, self.p = find_space(space), steps, number_in('p', p, 0, 1)
         self.mode = mode if mode is None else check_choice('mode', mode, ('nearest', 'bilinear'))
         self.fill = self.space.fill if fill is None else fill
+        hole = self.space.cutout_fill if fill is None else None
+        self.cutout_fill = self.fill if hole is None else hole
 
     def _choose(self, n, g):
         "Operators (n, steps) and magnitudes (n, steps) of n images."
@@ -117,19 +119,21 @@ class Policy(Seeded):
         check_images(x)
         draw = self.draw(len(x)) if draw is None else draw
         if len(draw.ops) != len(x): raise ValueError(f'a draw for {len(draw.ops)} images, but there are {len(x)}')
-        size, fill, y = tuple(x.shape[-2:]), self._fill_for(x), x
+        size, y = tuple(x.shape[-2:]), x
+        fill, hole = self._fill_for(x, self.fill), self._fill_for(x, self.cutout_fill)
         for l in range(draw.ops.shape[1] if x.numel() else 0):
             ops = draw.ops[:, l]
             if not ops.any(): continue
             value = self.space.value(ops, draw.m[:, l], draw.sign[:, l], size, check=False)
             centre = None if draw.centre is None else draw.centre[:, l]*torch.tensor(size)
-            y = apply_ops(y, ops, value, self.mode, fill, self.generator, centre, check=False)
+            y = apply_ops(y, ops, value, self.mode, fill, self.generator, centre, check=False,
+                          cutout_fill=hole)
         return y.clone() if y is x else y
 
-    def _fill_for(self, x):
-        f = torch.as_tensor(self.fill, dtype=torch.float64).flatten()
+    def _fill_for(self, x, fill):
+        f = torch.as_tensor(fill, dtype=torch.float64).flatten()
         if len(f) not in (1, 3) or not ((f >= 0) & (f <= 255)).all():
-            raise ValueError(f'fill must be one or three numbers from 0 to 255; got {self.fill!r}')
+            raise ValueError(f'fill must be one or three numbers from 0 to 255; got {fill!r}')
         if x.shape[1] == 1 and len(f) == 3: f = (f*torch.tensor([.299, .587, .114]).double()).sum().round()[None]
         f = f if x.dtype == torch.uint8 else f/255
         return f.item() if len(f) == 1 else tuple(f.tolist())
