@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPERATIONS', 'SLOTS', 'TOP', 'COUNTS', 'SEARCHED', 'LOGS', 'SHIPPED', 'as_levels', 'LatentPolicy', 'search_space',
-           'draw_operations', 'chances', 'explore', 'explore_kernel', 'Schedule', 'stretch', 'read_log', 'replay',
-           'constant_schedule', 'random_schedule']
+           'draw_operations', 'chances', 'apply_policy', 'explore', 'explore_kernel', 'Schedule', 'stretch', 'read_log',
+           'replay', 'constant_schedule', 'random_schedule']
 
 # %% ../../nbs/modals/72_policy.ipynb #9086386e
 import json
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from ..core.draws import draw
 from ..core.runtime import check_choice, generator
+from ..ops.latent import TRANSFORMS, apply_transforms
 
 # %% ../../nbs/modals/72_policy.ipynb #beae3777
-OPERATIONS = ('interpolate', 'extrapolate', 'difference', 'noise') # in the order of the levels; noise: Gaussian
+OPERATIONS = tuple(TRANSFORMS) # interpolate, extrapolate, difference, noise: in the order of the levels
 SLOTS = 2*len(OPERATIONS)
-TOP = 10                                                           # the highest level
+TOP = 10                       # the highest level
 
 def as_levels(
     policies, # a policy or many: `LatentPolicy`, tensor or list of 16 whole numbers, or a list of such
@@ -157,6 +158,25 @@ def chances(
     others = torch.stack([fires(torch.cat([p[:j], p[j + 1:]])) for j in range(SLOTS)])
     return number, p*(others @ taken)
 
+# %% ../../nbs/modals/72_policy.ipynb #3444ee5d
+def apply_policy(
+    z:Tensor,      # latents, (b, d), or (M, b, d) for M members
+    y:Tensor,      # their classes, (b,) or (M, b)
+    pool,          # `LatentPool` of the same members
+    policies,      # (16,) or (M, 16): as for `as_levels`; one policy serves all members
+    seed=0,        # int, generator, or list of M generators, one a member
+    counts=COUNTS, # probability of 0, 1, 2... operations on a sample
+    **options,     # of `apply_transforms`: origin, select, metric, center, q, replace, weights, exclude_self, share
+)->Tensor:         # as `z`; gradients flow to `z`
+    "Augment latents by policies (MODALS). Raises `ValueError` as `draw_operations` and `apply_transforms`."
+    levels = as_levels(policies)
+    if levels.ndim == 1: levels = levels.expand(*y.shape[:-1], -1)
+    source = seed if isinstance(seed, (list, tuple)) else generator(seed)
+    which, magnitude = draw_operations(levels, y.shape, counts, source, z.device)
+    for w, m in zip(which.unbind(-1), magnitude.unbind(-1)):
+        if (w >= 0).any(): z = apply_transforms(z, y, pool, w, m.to(z.dtype), source, **options)
+    return z
+
 # %% ../../nbs/modals/72_policy.ipynb #d783329b
 def explore(
     policy,               # (16,) levels, or a `LatentPolicy`
@@ -183,7 +203,7 @@ def explore_kernel(
         for step in range(-3, 4): kernel[v, min(max(v + step, 0), top)] += (1 - p_resample)*(2 if step == 0 else 1)/8
     return kernel
 
-# %% ../../nbs/modals/72_policy.ipynb #3444ee5d
+# %% ../../nbs/modals/72_policy.ipynb #4f12e1da
 class Schedule:
     """Phases of epochs, each with a policy. Raises `ValueError` for no epoch, lengths that are no whole numbers >= 0,
     or of another number than the policies."""
@@ -194,7 +214,8 @@ class Schedule:
         self.lengths, self.phases = list(lengths), as_levels(policies).clone()
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in self.lengths) or \
                 not sum(self.lengths):
-            raise ValueError(f'lengths of phases must be whole numbers >= 0, with at least one epoch; got {self.lengths}')
+            raise ValueError(f'lengths of phases must be whole numbers >= 0, with at least one epoch; got '
+                             f'{self.lengths}')
         if self.phases.ndim != 2 or len(self.phases) != len(self.lengths):
             raise ValueError(f'{len(self.lengths)} phases, but policies of shape {tuple(self.phases.shape)}')
 
