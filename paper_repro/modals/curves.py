@@ -55,7 +55,7 @@ def draw_schedule(
             for j, edge in enumerate(step(other.cumsum(1)).T):
                 ax.step(x, edge, where='post', color='0', ls=(0, (4, 2)), lw=.9, label='reported' if j == 0 else None)
         high = max(u.sum(1).max().item() for u in (v, other) if u is not None)
-        ax.set(xlim=(0, len(v)), xlabel='epoch', ylabel=('mean magnitude (level)', 'share of probability')[i],
+        ax.set(xlim=(0, len(v)), xlabel='epoch', ylabel=('mean magnitude\n(level)', 'share of\nprobability')[i],
                ylim=(0, 1 if i else max(1., 1.08*high)))
     if title: axes[0].set_title(title, fontsize=9, loc='left')
     return axes
