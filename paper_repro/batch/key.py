@@ -23,8 +23,8 @@ def missing_data(
     out = {}
     for n in names:
         if n in _EMBEDDED: continue
-        from paper_repro.data.sources import find
-        try: find(n, root)
+        from paper_repro.data.known import data_files
+        try: data_files(n, root)
         except (FileNotFoundError, ValueError) as e: out[n] = str(e)
     return out
 
@@ -46,14 +46,14 @@ def data_digest(
     """Digest the published checksums of a data set, or, when its files differ from them, what differs.
     An absent data set counts as the published one."""
     if name in _EMBEDDED: return 'embedded'
-    from paper_repro.data.sources import DATASETS, check, find
-    if name not in DATASETS: return 'unknown'
-    published = sha256(DATASETS[name]['files'])
-    try: folder = find(name, root)
-    except FileNotFoundError: return published
-    if folder is None: return 'embedded'
-    stats = [(f, (folder/f).stat()) for f in sorted(DATASETS[name]['files'])]
-    stamp = sha256([published, *([f, s.st_size, s.st_mtime_ns] for f, s in stats)])
+    from paper_repro.data.known import check, data_files, data_sets, published
+    if name not in data_sets(): return 'unknown'
+    want = published(name) or 'not known'
+    try: files = data_files(name, root)
+    except FileNotFoundError: return want
+    if not files: return 'embedded'
+    stats = [(f.name, f.stat()) for f in files]
+    stamp = sha256([want, *([f, s.st_size, s.st_mtime_ns] for f, s in stats)])
     memory = data_root(root)/'cache'/f'checked-{name}.json'
     try: known = json.loads(memory.read_text(encoding='utf-8'))
     except (OSError, ValueError): known = {}
@@ -61,7 +61,7 @@ def data_digest(
         known = dict(stamp=stamp, problems=check(name, root))
         try: write_json(memory, known)
         except OSError: pass # a read-only data folder: compared again the next time
-    return sha256(known['problems']) if known['problems'] else published
+    return sha256(known['problems']) if known['problems'] else want
 
 # %% ../../nbs/batch/90b_key.ipynb #e3044c03
 def job_inputs(

@@ -72,9 +72,10 @@ def check_content(
 )->list[str]:                # one sentence where it is missing or differs; empty: it is the published data
     "Compare what a data set's files hold with what was published."
     if not source.digest and not source.embedded:
-        try: locate(source, root)
+        try: paths = locate(source, root)[1]
         except FileNotFoundError as e: return [str(e)]
-        return [f'{source.name}: no digest of the published data is known, so it cannot be verified']
+        return [f'{source.name}: {p.name} cannot be verified, no digest of the published data is known; '
+                f'its SHA-256 is {sha256(p)}' for p in paths]
     try: read_content(source, root)
     except (FileNotFoundError, ValueError) as e: return [str(e)]
     return []
