@@ -107,9 +107,10 @@ def test_requirements_are_what_is_imported():
         return {name_of(d) for n in names if n not in sys.stdlib_module_names for d in distributions.get(n, [n])}
     ours = {name_of(SETTINGS['lib_name'])}
     listed, dev = set(map(name_of, REQUIREMENTS)), set(map(name_of, DEV))
-    bench = set(map(name_of, SETTINGS['bench_requirements'].split()))           # peers, looked for when they are asked for
-    assert dists(library | papers) - ours <= listed | bench
-    assert dists(beside) - ours <= listed | dev | bench
+    # peers and engines, looked for when they are asked for
+    extra = {name_of(r) for k in ('bench', 'ray') for r in SETTINGS[f'{k}_requirements'].split()}
+    assert dists(library | papers) - ours <= listed | extra
+    assert dists(beside) - ours <= listed | dev | extra
     # make lab, the kernel, make readme; fastcore.test in the notebooks
     commands = {'jupyterlab', 'ipykernel', 'nbconvert', 'fastcore'}
     assert listed <= dists(library | beside) | commands
