@@ -27,11 +27,10 @@ def as_levels(
 )->Tensor:    # (..., 16) int64
     "Return policies as levels. Raises `ValueError` unless each has 16 whole numbers from 0 to 10."
     if isinstance(policies, LatentPolicy): return policies.levels
-    if isinstance(policies, (list, tuple)) and any(isinstance(p, (LatentPolicy, Tensor)) for p in policies):
-        policies = torch.stack([as_levels(p) for p in policies]) if len(policies) else torch.empty(0, 2*SLOTS)
-    try: v = torch.as_tensor(policies)
+    many = isinstance(policies, (list, tuple)) and any(isinstance(p, (LatentPolicy, Tensor)) for p in policies)
+    try: v = torch.stack([as_levels(p) for p in policies]) if many else torch.as_tensor(policies)
     except (ValueError, TypeError, RuntimeError) as e: raise ValueError(f'no levels of a policy: {e}') from e
-    if v.dtype == torch.bool or not v.ndim or v.shape[-1] != 2*SLOTS:
+    if v.dtype == torch.bool or v.is_complex() or not v.ndim or v.shape[-1] != 2*SLOTS:
         raise ValueError(f'a policy has {2*SLOTS} levels, [p, m] of {", ".join(OPERATIONS)}, twice; got shape '
                          f'{tuple(v.shape)}, {str(v.dtype).removeprefix("torch.")}')
     whole = v.long()
