@@ -122,23 +122,26 @@ def _ahead(pool, q): # candidates of every class
     if not 0 < q <= 1: raise ValueError(f'q must be in (0, 1]; got {q}')
     return (pool.flat_count*q + 1e-9).long().clamp_(min=1)
 
+def _inside(pool, group, place): # places in a class as positions in pool.order; those beyond the class are its last
+    n = pool.flat_count[group][:, None]
+    return pool.start[group][:, None] + place.clamp_(min=0).minimum(n - 1)
+
 def _race(pool, group, each, k, kind, source):
     "Candidates without replacement as positions in `pool.order`; column i of a row counts where i < k."
     e = _numbers('uniform', each, pool.widest, source, group.device)
     e = e.clamp_(min=2**-25).log_().neg_().to(pool.z.dtype).mul_(pool.table('race', kind).index_select(0, group))
-    return pool.start[group][:, None] + e.topk(min(int(k.max()), e.shape[1]), largest=False).indices
+    return _inside(pool, group, e.topk(min(int(k.max()), e.shape[1]), largest=False).indices)
 
 def _redraw(pool, group, each, k, kind, source):
     "The same with replacement."
     most = _member_max(k, each)
-    u, start = _numbers('uniform', each, most, source, group.device).double(), pool.start[group]
-    if kind == 'uniform': at = (u*pool.flat_count[group][:, None]).long() + start[:, None]
-    else:
-        cdf = pool.table('cdf', kind)
-        ends = torch.cat([cdf.new_zeros(1), cdf])
-        low, high = ends[start], ends[start + pool.flat_count[group]]
-        at = torch.searchsorted(cdf, low[:, None] + u*(high - low)[:, None], right=True)
-    return torch.minimum(at.clamp_(min=start[:, None]), (start + pool.flat_count[group] - 1)[:, None])
+    u, n = _numbers('uniform', each, most, source, group.device).double(), pool.flat_count[group]
+    if kind == 'uniform': return _inside(pool, group, (u*n[:, None]).long())
+    start, cdf = pool.start[group], pool.table('cdf', kind)
+    ends = torch.cat([cdf.new_zeros(1), cdf])
+    low, high = ends[start], ends[start + n]
+    at = torch.searchsorted(cdf, low[:, None] + u*(high - low)[:, None], right=True)
+    return _inside(pool, group, at - start[:, None])
 
 def _member_max(k, each): # the largest of every member's rows
     return [int(x.max()) if len(x) else 0 for x in k.split(each)]
