@@ -71,7 +71,7 @@ def _random_mining(z, y, margin, distance, seed):
     far = [z.reshape(-1, z.shape[-1]).index_select(0, (i + offset).reshape(-1)).view_as(z) for i in (positive, negative)]
     if distance == 'cosine': near, away = (1 - F.cosine_similarity(z, x, dim=-1) for x in far)
     else: near, away = ((z - x).square().sum(-1) for x in far)
-    loss = torch.where(valid, (near - away + margin).relu(), 0.)
+    loss = torch.where(valid, (near - away + margin[:, None]).relu(), 0.)
     return loss.sum(1) / valid.sum(1).clamp(min=1)
 
 def _all_mining(z, y, margin, distance, seed):
@@ -79,7 +79,8 @@ def _all_mining(z, y, margin, distance, seed):
     with torch.no_grad():
         same, b = y[:, :, None] == y[:, None], y.shape[1]
         far, order = torch.where(same, torch.inf, d).sort(-1)
-        count = torch.searchsorted(far, torch.where(same, d + margin, -torch.inf)) # violating negatives of (anchor, positive)
+        reach = torch.where(same, d + margin[:, None, None], -torch.inf)
+        count = torch.searchsorted(far, reach) # violating negatives of (anchor, positive)
         pair = same.triu(1) & (count > 0)
         u = draw('uniform', (*y.shape, b), seed, z.device)
         negative = order.gather(2, (u*count).long().clamp_(max=b - 1).minimum((count - 1).clamp(min=0)))
@@ -90,16 +91,20 @@ def _all_mining(z, y, margin, distance, seed):
 def triplet_loss(
     z:Tensor,        # latents, (b, d), or (M, b, d) for M members
     y:Tensor,        # their classes, (b,) or (M, b)
-    margin:float,    # $\gamma$; the paper searches 0.5, 1, 2, 4, 8
+    margin:float|Tensor, # $\gamma$, a number or one a member; the paper searches 0.5, 1, 2, 4, 8
     distance:str='sqeuclidean', # sqeuclidean | cosine
     mining:str='random', # random | all
     seed=0,          # int, generator, or one generator a member
 )->Tensor:           # (), or (M,) one value a member
-    "Return how far other classes are from being farther than the own (MODALS, equation 8). Differentiable. Raises `ValueError` for unknown options and shapes that do not match."
+    """Return how far other classes are from being farther than the own (MODALS, equation 8). Differentiable in `z`. Raises
+    `ValueError` for unknown options, shapes that do not match, and as many margins as members they are not."""
     check_choice('distance', distance, ('sqeuclidean', 'cosine'))
     check_choice('mining', mining, ('random', 'all'))
     if z.dim() not in (2, 3) or y.shape != z.shape[:-1]:
         raise ValueError(f'z must be (b, d) or (M, b, d) and y the same without d; got {tuple(z.shape)} and {tuple(y.shape)}')
+    margin = torch.as_tensor(margin, dtype=z.dtype, device=z.device).reshape(-1)
+    if len(margin) not in (1, 1 if z.dim() == 2 else len(z)):
+        raise ValueError(f'margin must be a number or one a member; got {len(margin)} of them')
     one = z.dim() == 2
     if one: z, y, seed = z[None], y[None], seed[0] if isinstance(seed, (list, tuple)) else seed
     loss = (_random_mining if mining == 'random' else _all_mining)(z, y, margin, distance, seed)
