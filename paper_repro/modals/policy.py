@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from ..core.draws import draw
 from ..core.runtime import check_choice, generator
-from ..ops.latent import TRANSFORMS, apply_transforms
+from ..ops.latent import apply_transforms
 
 # %% ../../nbs/modals/72_policy.ipynb #beae3777
-OPERATIONS = tuple(TRANSFORMS) # interpolate, extrapolate, difference, noise: in the order of the levels
+OPERATIONS = ('interpolate', 'extrapolate', 'difference', 'noise') # in the order of the levels, as `TRANSFORMS`
 SLOTS = 2*len(OPERATIONS)
-TOP = 10                       # the highest level
+TOP = 10 # the highest level
 
 def as_levels(
     policies, # a policy or many: `LatentPolicy`, tensor or list of 16 whole numbers, or a list of such
