@@ -68,9 +68,9 @@ def _random_triplets(y, seed): # (M, b) each: positive, negative, and whether bo
 def _random_mining(z, y, margin, distance, seed):
     positive, negative, valid = _random_triplets(y, seed)
     offset = torch.arange(len(z), device=z.device)[:, None]*z.shape[1]
+    if distance == 'cosine': z = F.normalize(z, dim=-1)
     far = [z.reshape(-1, z.shape[-1]).index_select(0, (i + offset).reshape(-1)).view_as(z) for i in (positive, negative)]
-    if distance == 'cosine': near, away = (1 - F.cosine_similarity(z, x, dim=-1) for x in far)
-    else: near, away = ((z - x).square().sum(-1) for x in far)
+    near, away = (1 - (z*x).sum(-1) if distance == 'cosine' else (z - x).square().sum(-1) for x in far)
     loss = torch.where(valid, (near - away + margin[:, None]).relu(), 0.)
     return loss.sum(1) / valid.sum(1).clamp(min=1)
 
