@@ -37,7 +37,9 @@ def data_files(
     """Return the files of a data set.
     Raises `ValueError` for an unknown name, `FileNotFoundError` naming what is missing and how to get it."""
     if other := _other(name):
-        return [p for f in locate(other, root)[1] for p in (sorted(f.parent.glob('*')) if f.parent.name == 'RawData' else [f])]
+        files = locate(other, root)[1]
+        folders = [f.parent for f in files if f.parent.name == 'RawData'] # one file a recording
+        return sorted({*files, *(p for d in folders for p in d.glob('*.txt'))})
     folder = sources.find(name, root)
     return [] if folder is None else [folder/f for f in sorted(sources.DATASETS[name]['files'])]
 

