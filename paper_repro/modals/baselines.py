@@ -275,7 +275,8 @@ def find_synonyms(
     return None
 
 # %% ../../nbs/modals/74_baselines.ipynb #8c17fd3f
-STOP_WORDS = frozenset('''i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
+STOP_WORDS = frozenset('''
+i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
 it its itself they them their theirs themselves what which who whom whose this that these those am is are was
 were be been being have has had having do does did doing a an the and but or nor if because as until while of at
 by for with about against between into through during before after above below to from up down in out on off
@@ -366,7 +367,8 @@ def eda(
     return Sentences(tokens, sentences.y[rows]), rows
 
 # %% ../../nbs/modals/74_baselines.ipynb #0f25d313
-_TOKEN = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|\.\.\.|\w+(?:[-.]\w+)*|[^\w\s]")
+_TOKEN = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|\.\.\.|--|``|''|-[lr]rb-|(?:[^\W\d]\.){2,}|(?:mrs?|ms|dr|st|jr)\.|"
+                    r"\$?\w+(?:[-.,'/]\w+)*|[^\w\s]")
 
 def tokenise(
     text:str, # running text
@@ -400,8 +402,8 @@ def read_translations(
     """Read ready translations. Raises `FileNotFoundError`, and `ValueError` naming the line where the file has another
     form, a row that is no training sentence, an empty translation, or belongs to other sentences."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f'{path} not found. Back-translation needs ready translations; write_sentences makes the '
-                                'file to translate')
+        raise FileNotFoundError(f'{path} not found. Back-translation needs ready translations; write_sentences makes '
+                                'the file to translate')
     said, rows, tokens, header = {}, [], [], False
     for i, line in enumerate(Path(path).read_text(encoding='utf-8').split('\n'), 1):
         if not line.strip(): continue
