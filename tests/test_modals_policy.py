@@ -9,8 +9,9 @@ import torch
 
 from paper_repro.core.draws import member_generators
 from paper_repro.modals.curves import curves
-from paper_repro.modals.policy import (LOGS, SEARCHED, SHIPPED, LatentPolicy, Schedule, apply_policy, as_levels, chances,
-                                       draw_operations, explore, explore_kernel, random_schedule, replay, stretch)
+from paper_repro.modals.policy import (LatentPolicy, Schedule, apply_policy, as_levels, chances, draw_operations, explore,
+                                       explore_kernel, replay, stretch)
+from paper_repro.modals.published import LOGS, SEARCHED, SHIPPED, random_schedule
 from paper_repro.ops.latent import LatentPool
 
 G = torch.Generator().manual_seed(0)
