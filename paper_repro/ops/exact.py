@@ -37,7 +37,7 @@ def warp(
     mode:str='nearest',  # 'nearest' | 'bilinear'
     fill=0,              # outside the image: grey level, one a channel, or 'edge' for the nearest pixel inside
 )->Tensor:               # (n, C, H, W) uint8
-    "Read every pixel of the result at its place in `x`, bit for bit as torchvision's `affine` and `rotate`."
+    "Read every pixel of the result at its place in `x`, as torchvision's `affine` and `rotate`: bit for bit by the nearest pixel, within one by bilinear."
     if mode == 'bilinear': return _bilinear(x, gx, gy, fill).round_().to(torch.uint8)
     n, C, H, W = x.shape
     level = _fill_values(fill, x)

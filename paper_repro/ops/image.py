@@ -173,12 +173,13 @@ def apply_ops(
     value=None,                 # (B,) or one number, in the unit of each operator; ignored where there is none
     mode:str|None=None,         # 'nearest' | 'bilinear'; None: nearest for uint8, bilinear for float
     fill=0,                     # outside the image and in Cutout, on the scale of the images: one number or one a
-                                # channel, or 'edge' to repeat the border (Cutout then writes 0)
+                                # channel, or 'edge' to repeat the border (Cutout then writes 0); None: 0
     seed:int|torch.Generator=0, # of Cutout's centres and Elastic's fields; the same int gives the same ones again
     centre=None,                # (B, 2) row and column of Cutout's centres, pixels; None: uniform over the image
     like:str='torchvision',     # whose arithmetic on uint8: 'torchvision' | 'pillow'
     grad:str|Gradients='full',  # rule for derivatives of float images, of `GRADIENTS`
-    through=None,               # (B,) magnitudes that get the derivative of `straight` operators; None: `value` gets it
+    through=None,               # (B,) magnitudes that get the derivative of `straight` operators; None: `value` gets it,
+                                # in its unit: behind a space's `value` give the magnitudes here
     check:bool=True,            # look at pixels and values for what is out of range; a GPU is waited for then
     cutout_fill=None,           # in Cutout, as `fill`; None: `fill`
 )->Tensor:                      # as `x`: shape, dtype, device
@@ -189,6 +190,7 @@ def apply_ops(
     if not isinstance(x, Tensor) or x.ndim != 4: check_images(x)
     rule = grad if isinstance(grad, Gradients) else GRADIENTS[check_choice('grad', grad, GRADIENTS)]
     mode = check_choice('mode', mode or ('nearest' if x.dtype == torch.uint8 else 'bilinear'), ('nearest', 'bilinear'))
+    fill = 0 if fill is None else fill
     how = _How(mode, fill, fill if cutout_fill is None else cutout_fill, check_choice('like', like, exact.LIKE), rule)
     if x.dtype in (torch.float16, torch.bfloat16):
         return apply_ops(x.float(), ops, value, mode, fill, seed, centre, like, rule, through, check, cutout_fill).to(x.dtype)
@@ -197,7 +199,8 @@ def apply_ops(
     v = _values(value, x, index)
     if check: _check_call(x, index, v.detach(), how)
     if through is not None:
-        if through.shape != (n,): raise ValueError(f'through must have shape ({n},); got {tuple(through.shape)}')
+        if getattr(through, 'shape', None) != (n,):
+            raise ValueError(f'through must be a tensor of shape ({n},); got {getattr(through, "shape", through)}')
         through = through.to(x)
     if not x.numel(): return x.clone()
     if isinstance(index, int): counts, order = [n*(i == index) for i in range(len(OPS))], None

@@ -106,6 +106,8 @@ class Space:
         far = [abs(self.value(op, m, -1, 32, False).item() - OPS[op].identity) for m in (0, 1)]
         return (far[1] > far[0] + 1e-9) - (far[1] < far[0] - 1e-9)
 
+    def __repr__(self): return f'Space({self.name!r})'
+
     def __str__(self):
         "The space as a table: value at m = 0, 1/2 and 1 of 32 pixel images, sign, direction."
         word = {1: 'stronger', -1: 'weaker', 0: ''}
@@ -149,15 +151,18 @@ _SIDE = dict(shear=_pm(.3), shift=_pm(.45, of='side'), turn=_pm(30))
 _WIDE = dict(shear=_pm(.99), shift=_pm(32, 'trunc'))
 _DRA_SHIFT = Span(of=((32, 10), (160, 72), (224, 100)), signed=True)
 
-SPACES = {s.name: s for s in (
+class _Spaces(dict):
+    def __missing__(self, name): check_choice('space', name, self)
+
+SPACES = _Spaces({s.name: s for s in (
     Space('randaugment', _spans(_TORCHVISION, **_RA), 31, 'RandAugment as in torchvision'),
     Space('autoaugment', _spans(_TORCHVISION.replace('Identity ', '') + ' Invert', **_RA), 10,
           'AutoAugment as in torchvision'),
     Space('autoaugment_code', _spans(_PBA, **_CODE, posterize=_int(-4, 4, (1, 8)), Cutout=_int(20)), 11,
           "AutoAugment and PBA, the authors' code for 32 pixels; fill: the mean of CIFAR-10", (125, 122, 113)),
     Space('randaugment_tf', _spans(_DRA, _pm(.3), _pm(100), _pm(30), _MONOTONE, _int(4, keep=(1, 8)), _int(256),
-                                   Cutout=_int(40), SolarizeAdd=_int(110)), 31,
-          'RandAugment of the TensorFlow TPU models, magnitude M/30'),
+                                   Cutout=_int(40), SolarizeAdd=_int(110)), 11,
+          'RandAugment of the TensorFlow TPU models, magnitude M/10, lengths in pixels at any size', 128),
     Space('timm', _spans(_TIMM, **_SIDE, factor=_MONOTONE, posterize=_int(4), solarize=_int(256),
                          SolarizeAdd=_int(110)), 11, 'RandAugment as in timm', 128),
     Space('timm_inc', _spans(_TIMM, **_SIDE, factor=_one(.9, (.1, 10)), posterize=_int(-4, 4), solarize=_int(-256, 256),
@@ -177,7 +182,7 @@ SPACES = {s.name: s for s in (
     Space('dra', _spans(_DRA, _pm(.3), _DRA_SHIFT, _pm(30), _one(.9), _int(-4, 8), Span(-256, 256),
                         Cutout=Span(.2, of='side', whole='trunc'), SolarizeAdd=Span(110)), None,
           'Differentiable RandAugment', limit=3),
-)}
+)})
 
 def space(
     name:str|Space, # key of `SPACES`, or a space, which is handed back

@@ -15,13 +15,19 @@ from .fixed import (AutoAugment, DADA, DRAPolicy, RandAugment, RandomPolicy, Tri
                                         UniformAugment)
 
 # %% ../../nbs/policies/66_arms.ipynb #76da7002
+def _settings(module):
+    "Every setting of a module as text: numbers, words, tables; no generators and no state of the moment."
+    plain = {k: v for k, v in vars(module).items() if not k.startswith('_') and k not in ('generator', 'training', 'epoch')}
+    tables = {**plain, **dict(module.named_buffers(recurse=False))}
+    return sorted((k, v.tolist() if isinstance(v, Tensor) else repr(v)) for k, v in tables.items())
+
 class Pipeline:
     "Augmentations one after the other, as the training loop wants them."
     def __init__(self,
         *parts:nn.Module, # each maps images to images and draws from its attribute `generator`
     ):
         self.parts, self._gen = parts, None
-        self.key = sha256([f'{type(p).__name__}: {p}' for p in parts])
+        self.key = sha256([f'{type(m).__name__}: {_settings(m)}' for p in parts for m in p.modules()])
         self.__name__ = f'Pipeline {self.key}'   # by which the training loop knows it
 
     def __call__(self,

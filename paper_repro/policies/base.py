@@ -6,7 +6,7 @@
 __all__ = ['number_in', 'Seeded', 'Draw', 'Policy', 'in_interval', 'points']
 
 # %% ../../nbs/policies/60b_base.ipynb #6beaea38
-import math
+import math, numbers
 from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ def number_in(
     high:float, # largest allowed
 )->float:       # `value`
     "Return a number. Raises `ValueError` naming the range when it is out of it, NaN or no number."
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not low <= value <= high:
         raise ValueError(f'{name} must be a number from {low:g} to {high:g}; got {value!r}')
     return float(value)
 
@@ -68,6 +68,14 @@ class Draw:
 _NAMES = list(OPS)
 
 # %% ../../nbs/policies/60b_base.ipynb #256fa940
+def _colour(fill):
+    "A fill as one or three float64 numbers, checked."
+    try: f = torch.as_tensor(fill, dtype=torch.float64).flatten()
+    except (TypeError, ValueError, RuntimeError): f = torch.empty(0)
+    if len(f) not in (1, 3) or not ((f >= 0) & (f <= 255)).all():
+        raise ValueError(f'fill must be one or three numbers from 0 to 255; got {fill!r}')
+    return f
+
 class Policy(Seeded):
     """A batch in, a batch out, an own draw for every image.
     Raises `ValueError` for an unknown space, a `p` out of [0, 1] and images that are none."""
@@ -85,6 +93,7 @@ class Policy(Seeded):
         self.fill = self.space.fill if fill is None else fill
         hole = self.space.cutout_fill if fill is None else None
         self.cutout_fill = self.fill if hole is None else hole
+        for f in (self.fill, self.cutout_fill): _colour(f)
 
     def _choose(self, n, g):
         "Operators (n, steps) and magnitudes (n, steps) of n images."
@@ -131,9 +140,7 @@ class Policy(Seeded):
         return y.clone() if y is x else y
 
     def _fill_for(self, x, fill):
-        f = torch.as_tensor(fill, dtype=torch.float64).flatten()
-        if len(f) not in (1, 3) or not ((f >= 0) & (f <= 255)).all():
-            raise ValueError(f'fill must be one or three numbers from 0 to 255; got {fill!r}')
+        f = _colour(fill)
         if x.shape[1] == 1 and len(f) == 3: f = (f*torch.tensor([.299, .587, .114]).double()).sum().round()[None]
         f = f if x.dtype == torch.uint8 else f/255
         return f.item() if len(f) == 1 else tuple(f.tolist())
@@ -192,7 +199,9 @@ class Policy(Seeded):
         y = y if y.dtype == torch.uint8 else as_uint8(y)
         return show_images(y.cpu(), titles=['original', *map(str, range(1, draws + 1))])
 
-    def extra_repr(self)->str: return f'space={self.space.name!r}, steps={self.steps}, p={self.p:g}'
+    def extra_repr(self)->str:
+        mode = f', mode={self.mode!r}' if self.mode else ''
+        return f'space={self.space.name!r}, steps={self.steps}, p={self.p:g}{mode}, fill={self.fill}'
 
     def __str__(self):
         "The policy as text: what it is, then its table."

@@ -30,8 +30,9 @@ class RandAugment(LayeredPolicy):
         m = number_in(f'm, a level of space {s.name!r},' if s.bins else f'm, a magnitude of space {s.name!r},',
                       m, 0, top*kwargs.get('limit', 1.))
         super().__init__(s, n, mean=m/top, std=std/top, **kwargs)
+        self.m = m
 
-    def extra_repr(self): return f'n={self.steps}, ' + super().extra_repr()
+    def extra_repr(self): return f'm={self.m:g}, ' + super().extra_repr()
 
 # %% ../../nbs/policies/60_fixed.ipynb #16dce58a
 class UniformAugment(LayeredPolicy):
@@ -69,7 +70,11 @@ class AutoAugment(SubPolicies):
         name:str='cifar10',  # cifar10 | svhn | imagenet
         space='autoaugment', # of `SPACES`: 'autoaugment' or 'autoaugment_code'
         **kwargs,            # seed, p, mode, fill
-    ): super().__init__(autoaugment_table(name), space, **kwargs)
+    ):
+        super().__init__(autoaugment_table(name), space, **kwargs)
+        self.name = name
+
+    def extra_repr(self): return f'{self.name!r}, ' + super().extra_repr()
 
 class DADA(SubPolicies):
     "The policies that DADA found (Li et al. 2020). Raises `ValueError` for an unknown name."

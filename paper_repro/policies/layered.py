@@ -6,6 +6,7 @@
 __all__ = ['LayeredPolicy']
 
 # %% ../../nbs/policies/60d_layered.ipynb #1d2c2910
+from numbers import Integral
 import torch
 from ..core.runtime import check_choice
 from ..ops.operators import OPS
@@ -61,8 +62,9 @@ class LayeredPolicy(Policy):
         **kwargs,              # seed, p, mode, fill: as for `Policy`
     ):
         super().__init__(space, steps, **kwargs)
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 0:
             raise ValueError(f'steps must be a whole number >= 0; got {steps!r}')
+        self.steps = steps = int(steps)
         names = self.space.ops if ops is None else tuple(ops)
         if not names: raise ValueError('ops must name at least one operator')
         for o in names: check_choice(f'operator of space {self.space.name!r}', o, (*self.space.ops, 'Identity'))
