@@ -15,7 +15,8 @@ import torch
 
 from paper_repro.core.draws import member_generators
 from paper_repro.modals.losses import triplet_loss
-from paper_repro.modals.policy import COUNTS, SHIPPED, LatentPolicy, apply_policy
+from paper_repro.modals.policy import COUNTS, LatentPolicy, apply_policy
+from paper_repro.modals.published import SHIPPED
 from paper_repro.ops.latent import LatentPool, apply_transforms
 
 b, d, classes = 128, 256, 2
