@@ -252,6 +252,7 @@ def evolve(
     generations:int,    # rounds of training
     seed:int=0,         # of what is random between the rounds
     quantile:float=.25, # as for `exploit`
+    populations:int=1,  # that are trained side by side, M / populations neighbours each; nothing passes between them
     log=None,           # function taking one line of text, called once a generation
     checkpoint:str|Path|None=None, # file written after every generation and resumed from
     key=None,           # JSON-able: what `advance` and `explore` depend on, so that a changed search does not resume an old one
@@ -262,6 +263,7 @@ def evolve(
     Raises `ValueError` for scores of another shape than (M,), `RuntimeError` when all members have diverged."""
     policies = torch.as_tensor(policies).clone()
     if policies.ndim != 2: raise ValueError(f'policies must have shape (M, P); got {tuple(policies.shape)}')
+    if populations < 1 or len(policies) % populations: raise ValueError(f'{len(policies)} members are not {populations} populations of one size')
     M, warn = len(policies), logging.getLogger(__name__).warning
     record = Evolution(torch.empty(0, M, dtype=torch.float64), torch.empty(0, M, dtype=torch.int64), policies[None][:0])
     if checkpoint:
@@ -275,7 +277,9 @@ def evolve(
         lost = (~scores.isfinite()).nonzero()[:, 0].tolist()
         scores[lost] = math.nan
         if lost: warn('generation %d: members %s have diverged and are replaced', g, lost)
-        used, sources = policies, exploit(scores, quantile, generator(seed, 'exploit', g))
+        used, size = policies, M // populations
+        sources = torch.cat([part*size + exploit(s, quantile, generator(seed, 'exploit', g, *([part] if part else [])))
+                             for part, s in enumerate(scores.split(size))])
         if g + 1 == generations: sources = torch.arange(M)
         moved = (sources != torch.arange(M)).nonzero()[:, 0].tolist()
         if moved:
