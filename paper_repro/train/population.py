@@ -259,7 +259,7 @@ def evolve(
     save=pack,          # function state -> dict of tensors
     load=unpack,        # function (state, dict of tensors) -> state
 )->Evolution:           # the record, with the last state
-    """Synchronous population based training (Jaderberg et al. 2017; MODALS section 3.3); a member without a finite score is replaced and named in a warning.
+    """Synchronous population based training (Jaderberg et al. 2017; as MODALS and PBA use it); a member without a finite score is replaced and named in a warning.
     Raises `ValueError` for scores of another shape than (M,), `RuntimeError` when all members have diverged."""
     policies = torch.as_tensor(policies).clone()
     if policies.ndim != 2: raise ValueError(f'policies must have shape (M, P); got {tuple(policies.shape)}')
