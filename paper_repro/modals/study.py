@@ -32,10 +32,13 @@ class Arm:
     simple:bool=False        # transforms of Table 12
     data:str=''              # name of an augmentation of the rows, given by `augments`
     weight:float|None=None   # of the adversarial loss in place of the chosen one
+    code:bool=False          # transforms and losses as in the authors' code
 
+_CODE = dict(transforms=(('select', 'farthest'), ('center', True), ('replace', True)), adversary='code', mining='all')
 _OFF = dict(adversarial=0., triplet=0.)
 ARMS = {
     'none': Arm(0., 0., 'none'), 'MODALS': Arm(), 'MODALS, alpha = 1': Arm(weight=1.),
+    'MODALS, code': Arm(weight=1., code=True),
     '- aug': Arm(schedule='none'), '- adv': Arm(adversarial=0.), '- tri': Arm(triplet=0.), '- adv - tri': Arm(**_OFF),
     '- aug - adv': Arm(0., .03, 'none'), '- aug - tri': Arm(1., 0., 'none'),
     'random schedule': Arm(schedule='random'), 'constant 5': Arm(schedule='constant'),
@@ -73,7 +76,7 @@ def arm_schedule(
 def _passes(arms):
     "Arms by what a pass shares."
     out = {}
-    for k in arms: out.setdefault((ARMS[k].simple, ARMS[k].data), []).append(k)
+    for k in arms: out.setdefault((ARMS[k].simple, ARMS[k].data, ARMS[k].code), []).append(k)
     return out
 
 def _measure(out, y):
@@ -107,6 +110,7 @@ def train_arms(
     policies = torch.stack([arm_schedule(ARMS[k], E, searched(r), seed_for(seed, task.name, r)) for k, r in names])
     rows = task.rows(size, seed).repeat(len(arms), 1)
     if first.simple: changes = dict(transforms=(('select', 'random'), ('q', 1.), ('weights', 'uniform'), ('origin', 'random'))) | changes
+    if first.code: changes = _CODE | changes
     alpha = lambda at: own(lambda a: task.setting.alpha if a.mix == at else 0.)
     by_run = lambda v: torch.as_tensor(v, dtype=torch.float32).expand(R)
     weight = torch.stack([(by_run(adversarial)[r] if ARMS[k].weight is None else torch.tensor(ARMS[k].weight)) for k, r in names])
@@ -125,7 +129,7 @@ def task_key(
 )->dict: # plain numbers
     "Everything of a task that a result depends on."
     shapes = dict(train=sha256(task.train.tolist()), test=sha256(task.test.tolist()))
-    return dict(name=task.name, data=task.data.fingerprint, setting=asdict(task.setting), bf16=task.bf16,
+    return dict(name=task.name, data=task.data.fingerprint, setting=asdict(task.setting), bf16=task.bf16, options=task.options,
                 vectors=getattr(task.vectors, 'fingerprint', None), x=list(map(list, map(lambda t: t.shape, task.x if isinstance(task.x, tuple) else (task.x,)))), **shapes)
 
 def _plain(kwargs): return {k: v for k, v in kwargs.items() if k not in ('device', 'log', 'checkpoint', 'augment', 'augments', 'prepare', 'build')}

@@ -6,7 +6,7 @@
 __all__ = ['SETTINGS', 'Setting', 'Task', 'make_task']
 
 # %% ../../nbs/modals/73a_tasks.ipynb #4ab494ce
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 from ..core.runtime import check_choice, seed_for
@@ -46,6 +46,7 @@ class Task:
     data:object        # as loaded: name, fingerprint, original
     vectors:object=None # word vectors of a text: vectors, name, fingerprint
     bf16:bool=False    # LSTM or network in bfloat16
+    options:dict=field(default_factory=dict) # of the model
     note:str=''        # what differs from the paper
 
     @property
@@ -76,11 +77,11 @@ class Task:
         **options,       # of the model
     ):                   # a `LatentModel`
         "Build the models of a population."
-        n, x = outputs or self.classes, self.x
+        n, x, options = outputs or self.classes, self.x, self.options | options
         if self.setting.kind == 'table': return tabular_model(x.shape[1], n, seeds, **{'d': d} if d else {}, **options)
         if self.setting.kind == 'series': return series_model(x.shape[2], n, seeds, **{'d': d} if d else {}, bf16=self.bf16, **options)
         if self.setting.kind == 'image': return image_model(build, n, seeds, **options)
-        if d: options = dict(width=max(d//2, 1), layers=1) | options
+        if d: options = options | dict(width=max(d//2, 1), layers=1)
         return text_model(self.vectors.vectors, n, seeds, bf16=self.bf16, **options)
 
     def recipe(self, **changes)->Recipe:
@@ -165,6 +166,7 @@ def make_task(
     max_len:int|None=None, # words of a sentence; None: all
     dim:int=300,           # of word vectors
     bf16:bool=False,       # LSTM or network in bfloat16
+    model:dict|None=None,  # options of the model
     **changes,             # of the setting: epochs, bs, ...
 )->Task:                   # ready to train
     "Load a data set and split it. Raises `ValueError` for an unknown name, and what the loaders raise."
@@ -178,7 +180,7 @@ def make_task(
     elif setting.kind == 'text': data, x, y, train, test, vectors = _text(name, runs, root, max_len, dim)
     else: data, x, y, train, test = _images(name, runs, seed, root)
     if vectors is not None and name != 'digits': note = f'{vectors.name}, {dim} numbers, in place of GloVe' if not vectors.original else ''
-    return Task(name, setting, x, y, int(y.max()) + 1, train, test, data, vectors, bf16, note)
+    return Task(name, setting, x, y, int(y.max()) + 1, train, test, data, vectors, bf16, model or {}, note)
 
 def _images(name, runs, seed, root):
     from paper_repro.data.images import load_images

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from ..core.draws import draw, member_generators
 from ..core.runtime import check_choice, generator, seed_for
 from .baselines import mixup_weights
-from .losses import adversarial_loss, discriminator_loss, triplet_loss
+from .losses import adversarial_loss, batch_softmax, discriminator_loss, triplet_loss
 from .model import LatentModel
 from .policy import apply_policy
 from ..ops.latent import LatentPool
-from ..train.population import clip_members, take, take_optimizer
+from ..train.population import clip_members, keep_memory, take, take_optimizer
 
 # %% ../../nbs/modals/73_training.ipynb #b6fd226e
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Recipe:
     cosine:int=0            # epochs of one cosine to 0; 0: constant
     clip:float|None=5.      # norm of a member's gradient (code)
     d_lr:float=.01          # Adam, of the discriminator
+    adversary:str='latents' # what $D$ learns from: 'latents', eq. 6 and 7; 'code': softmax over the batch, and L_adv on augmented latents
     distance:str='sqeuclidean' # of the triplet loss; 'cosine' is eq. 8 as printed
     mining:str='random'     # of the triplet loss; 'all' in the code
     counts:tuple=(.2, .7, .1)  # probability of 0, 1, 2 transforms a row
@@ -109,6 +110,8 @@ class Training:
         if index.shape[0] != M or len(seeds) != M:
             raise ValueError(f'{M} members, but rows for {index.shape[0]} and seeds for {len(seeds)}')
         check_choice('task', recipe.task, ('classes', 'values', 'labels'))
+        check_choice('adversary', recipe.adversary, ('latents', 'code'))
+        keep_memory()
         if groups is None and recipe.task != 'classes': raise ValueError(f'task {recipe.task!r} needs groups')
         put = lambda t: tuple(map(put, t)) if isinstance(t, tuple) else t.to(self.dev)
         self.model, self.x, self.y, self.index = model.to(self.dev), put(x), put(y), put(index)
@@ -174,7 +177,8 @@ class Training:
             loss = lam*loss + (1 - lam)*fit_loss(out, other, r.task).mean(1)
         if self.adversarial.any():
             for p in model.discriminator.parameters(): p.requires_grad_(False)
-            loss = loss + self.adversarial*adversarial_loss(model.judge(z))
+            code = r.adversary == 'code'
+            loss = loss + self.adversarial*adversarial_loss(model.judge(zhat if code else z), 1e-15 if code else 0.)
         if self.triplet.any():
             margin = self.margin[:, None] if r.mining == 'random' else self.margin[:, None, None]
             loss = loss + self.triplet*triplet_loss(z, self.groups[at], margin, r.distance, r.mining, g['triplet'])
@@ -185,7 +189,8 @@ class Training:
         if not self.adversarial.any(): return
         for p in model.discriminator.parameters(): p.requires_grad_(True)
         normal = draw('normal', tuple(z.shape), g['normal'], self.dev, z.dtype)
-        both = model.judge(torch.cat([normal, z.detach()], 1))
+        shown = z.detach() if r.adversary == 'latents' else batch_softmax(z.detach())
+        both = model.judge(torch.cat([normal, shown], 1))
         self.d_optimizer.zero_grad()
         discriminator_loss(*both.chunk(2, 1))[self.adversarial > 0].sum().backward()
         self.d_optimizer.step()
