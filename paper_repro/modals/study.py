@@ -47,6 +47,7 @@ ARMS = {
     'mixup': Arm(0., 0., 'none', mix='input'), 'latent mixup': Arm(0., 0., 'none', mix='latent'),
     'input noise': Arm(0., 0., 'none', data='noise'), 'SMOTE': Arm(0., 0., 'none', data='smote'),
     'EDA': Arm(0., 0., 'none', data='eda'), 'back-translation': Arm(0., 0., 'none', data='translation'),
+    'simple augmentation': Arm(0., 0., 'none', data='simple'), 'PBA': Arm(0., 0., 'none', data='pba'), # of images
 }
 
 def fixed_policy(
