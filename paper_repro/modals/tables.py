@@ -14,8 +14,8 @@ from ..core.files import data_root
 from ..core.plots import mean_interval
 from ..core.runtime import check_choice, seed_for
 from ..core.stats import bootstrap_interval
-from ..data.sequences import encode
-from .baselines import Smote, eda, input_noise
+from ..data.sequences import Sentences, encode
+from .baselines import Smote, eda, find_synonyms, input_noise
 from .study import ARMS, choose_losses, find_schedules, run_study
 from .tasks import SETTINGS, Task, make_task
 
@@ -62,20 +62,22 @@ def row_augment(
     name:str,   # noise | smote | eda
     size:str,   # of the training rows
     seed:int=0, # of the experiment
-    members:int=1, # times the runs: members of the pass
+    root=None,  # folder of the data sets, where synonyms are looked for
 ):              # function for `Training`
     "Return an augmentation of the rows, drawn anew for every batch. Raises `ValueError` for an unknown one."
     check_choice('augmentation', name, ('noise', 'smote', 'eda'))
     if name == 'noise': return lambda x, at, gens: input_noise(x, gens, .1)
     if name == 'smote':
-        make = Smote(task.x, task.y, task.rows(size, seed).repeat(members, 1))
+        make = Smote(task.x, task.y, task.rows(size, seed))
         return lambda x, at, gens: make(x, at, gens)
-    train, n = task.data.train, len(task.data.train.y)
-    copies = 4
-    more, rows = eda(train, seed_for(seed, 'eda', task.name), copies=copies)
+    real = hasattr(task.data, 'train')                           # else the digits in the form of a text
+    train = task.data.train if real else Sentences([[str(w) for w in row] for row in task.x[0].tolist()], task.y)
+    vocab = task.vectors.vocab if real else {str(i): i for i in range(len(task.vectors.vectors))}
+    n, copies = len(train.y), 4
+    more, rows = eda(train, seed_for(seed, 'eda', task.name), copies=copies, synonyms=find_synonyms(task.vectors if real else None, root=root))
     if not rows.equal(torch.cat([torch.arange(n), torch.arange(n).repeat_interleave(copies)])):
         raise RuntimeError('copies of EDA do not follow their originals in order')
-    ids, lengths = encode(more.tokens, task.vectors.vocab, task.x[0].shape[1])
+    ids, lengths = encode(more.tokens, vocab, task.x[0].shape[1])
     wide = torch.zeros(len(ids), task.x[0].shape[1], dtype=ids.dtype)
     wide[:, :ids.shape[1]] = ids
     def augment(x, at, gens):
@@ -121,7 +123,7 @@ def study(
     if log and chosen: log(f'{task.name}: weights {chosen["adversarial"].tolist()}, margins {chosen["margin"].tolist()}')
     out = {}
     for size in sizes:
-        own = {ARMS[k].data: row_augment(task, ARMS[k].data, size, seed) for k in arms if ARMS[k].data and ARMS[k].data not in hooks.get('augments', {})}
+        own = {ARMS[k].data: row_augment(task, ARMS[k].data, size, seed, root) for k in arms if ARMS[k].data and ARMS[k].data not in hooks.get('augments', {})}
         more = {k: v for k, v in hooks.items() if k != 'augments'} | dict(augments=own | hooks.get('augments', {}))
         out[size] = run_study(task, size, arms, found and found.schedules, seed, log=log, **shared, **more, **losses)
     return Study(task, p, chosen, found, out)
