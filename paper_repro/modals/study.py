@@ -81,8 +81,9 @@ def _passes(arms):
     return out
 
 def _measure(out, y):
-    "Right, margin and loss of every row."
+    "Right, margin of the true class, gap between the two largest probabilities, and loss of every row."
     return dict(right=(out.argmax(-1) == y), margin=prediction_margin(out.double(), y).float(),
+                gap=prediction_margin(out.double()).float(),
                 loss=F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction='none').view(y.shape))
 
 def train_arms(
@@ -100,7 +101,7 @@ def train_arms(
     d:int|None=None,         # latent dimensions; None: the paper's
     repeat:int=0,            # number of a repetition with other weights and order on the same rows
     **changes,               # of the recipe
-)->dict:                     # arm -> dict(right (R, m) bool, margin (R, m), loss (R, m))
+)->dict:                     # arm -> dict(right (R, m) bool; margin, gap, loss (R, m))
     """Train arms of all runs as one population; measure them on the test rows. Raises `ValueError` when an arm's
     augmentation of the rows is not given."""
     R, E, first = task.runs, task.setting.epochs, ARMS[arms[0]]

@@ -198,5 +198,6 @@ def draw_accuracies(
                 ax.plot(reported[size][k], i - .2, 'D', mfc='none', mec=plots.PALETTE[1], ms=4.5, label='reported')
         ax.set(yticks=range(len(names)), yticklabels=names, xlabel=f'test accuracy, %\n{words.get(size, size)}')
         ax.set_ylim(len(names) - .4, -.6)
+        ax.set_xlim(right=min(ax.get_xlim()[1], 101))
     plots.legend_right(axes)
     return fig

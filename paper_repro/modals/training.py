@@ -16,6 +16,7 @@ from .baselines import mixup_weights
 from .losses import adversarial_loss, batch_softmax, discriminator_loss, triplet_loss
 from .model import LatentModel
 from .policy import apply_policy
+from ..models.stacked import Members
 from ..ops.latent import LatentPool
 from ..train.population import clip_members, keep_memory, take, take_optimizer
 
@@ -123,6 +124,8 @@ class Training:
         self.mix_input, self.mix_latent, self.epoch = number(mix_input), number(mix_latent), 0
         main = [*model.extractor.parameters(), *model.head.parameters()]
         self.main = [p for p in main if p.requires_grad]
+        looped = any(isinstance(m, Members) for m in model.modules())
+        self.clipped = nn.ModuleList([model.extractor, model.head]) if looped else self.main
         r = recipe
         self.optimizer = (torch.optim.Adam(self.main, r.lr, fused=True) if r.optimizer == 'adam' else
                           torch.optim.SGD(self.main, r.lr, .9, weight_decay=r.weight_decay, nesterov=True))
@@ -184,7 +187,7 @@ class Training:
             loss = loss + self.triplet*triplet_loss(z, self.groups[at], margin, r.distance, r.mining, g['triplet'])
         self.optimizer.zero_grad()
         loss.sum().backward()
-        if r.clip: clip_members(self.main, r.clip)
+        if r.clip: clip_members(self.clipped, r.clip)
         self.optimizer.step()
         if not self.adversarial.any(): return
         for p in model.discriminator.parameters(): p.requires_grad_(True)
