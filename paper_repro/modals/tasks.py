@@ -30,7 +30,8 @@ SETTINGS = {
     'abalone': Setting('table', .2, 30, 32), 'htru2': Setting('table', .2, 30, 32), 'digits': Setting('table', .2, 30, 32),
     'har': Setting('series', .1, 50, 128), 'malware': Setting('series', .1, 50, 128),
     'sst2': Setting('text', .1, 100, 100), 'trec6': Setting('text', .1, 100, 100),
-    'reduced_cifar10': Setting('image', .1, 200, 100), 'reduced_svhn': Setting('image', .1, 200, 100)}
+    'reduced_cifar10': Setting('image', .1, 200, 100), 'cifar10': Setting('image', .1, 200, 100),
+    'reduced_svhn': Setting('image', .1, 200, 100)}
 
 # %% ../../nbs/modals/73a_tasks.ipynb #97986368
 @dataclass(frozen=True)
@@ -184,8 +185,9 @@ def make_task(
 
 def _images(name, runs, seed, root):
     from paper_repro.data.images import load_images
-    if name != 'reduced_cifar10': raise ValueError(f'{name}: SVHN has no loader here')
+    if 'svhn' in name: raise ValueError(f'{name}: SVHN has no loader here')
     data = load_images('cifar10', root)
-    keep = stratified_split(data.y_train, 4000, seed_for(seed, 'reduced'))[0]
+    n = 4000 if name == 'reduced_cifar10' else len(data.y_train)
+    keep = stratified_split(data.y_train, n, seed_for(seed, 'reduced'))[0] if n < len(data.y_train) else torch.arange(n)
     x, y = torch.cat([data.x_train[keep], data.x_test]), torch.cat([data.y_train[keep], data.y_test])
-    return data, x, y, torch.arange(4000).expand(runs, -1), torch.arange(4000, len(x)).expand(runs, -1)
+    return data, x, y, torch.arange(n).expand(runs, -1), torch.arange(n, len(x)).expand(runs, -1)
