@@ -173,12 +173,13 @@ def run_head(
     weights=(1., .1, .01),  # $\alpha$ to choose from
     margins=(1., 4.),       # of the triplet loss, to choose from
     folder=None,            # of the cache; None: `cache/` below the data root
+    root=None,              # folder of the data sets
     device='cpu',           # to compute on
     log=None,               # function of a line of text
 )->dict:                    # chosen, schedules (R, epochs, 16), results: arm -> (R, m, outputs) on the test rows
     "Choose, search and train, or read what is in the cache. Raises `ValueError` for an unknown arm."
     for k in arms: check_choice('arm', k, HEAD_ARMS)
-    R, folder = head.task.runs, folder or data_root()/'cache'
+    folder = folder or data_root(root)/'cache'
     key = dict(task=task_key(head.task), target=tensors_sha256(dict(target=head.target, groups=head.task.y)), kind=head.kind,
                seed=seed, torch=torch.__version__.split('+')[0], population=population, weights=list(weights),
                margins=list(margins), source=source_sha256(run_head))
