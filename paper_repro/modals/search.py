@@ -13,7 +13,7 @@ from ..core.runtime import generator, seed_for
 from .policy import explore
 from .tasks import Task
 from .training import Training
-from ..train.population import evolve
+from ..train.population import evolve, pack, unpack
 
 # %% ../../nbs/modals/73b_search.ipynb #9bafb592
 @dataclass(frozen=True)
@@ -50,11 +50,16 @@ def search(
     def advance(state, policies, generation):
         state.run(min(interval, E - generation*interval), policies)
         return state, state.score(val)
+    def parts(t): return dict(model=t.model, optimizer=t.optimizer, discriminator=t.d_optimizer, epoch=t.epoch)
+    def load(t, tensors):
+        t.epoch = unpack(parts(t), tensors)['epoch']
+        return t
     def copy(state, index):
         state.take(index)
         return state
     result = evolve(training, torch.zeros(S*P, 16, dtype=torch.long), advance, copy, explore, -(-E//interval),
-                    seed_for(seed, 'evolution', task.name), populations=S, checkpoint=checkpoint, log=log)
+                    seed_for(seed, 'evolution', task.name), populations=S, checkpoint=checkpoint, log=log,
+                    save=lambda t: pack(parts(t)), load=load)
     last = result.scores[-1].view(S, P).nan_to_num(-torch.inf)
     best = last.argmax(1)
     schedules = torch.stack([result.lineage(s*P + int(b)).repeat_interleave(interval, 0)[:E] for s, b in enumerate(best)])

@@ -174,10 +174,14 @@ def find_schedules(
     augment_key:str='', # names `augment`, if one is given
     **kwargs,           # as for `search`
 )->Found:
-    "Search, or read what was found before."
+    "Search, or read what was found before; a search that was stopped goes on."
     options = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in _plain(kwargs).items()}
     key = _key(task, seed, search, augment_key, options=options)
-    def compute(): return {k: getattr(found, k) for found in [search(task, seed, **kwargs)] for k in ('schedules', 'scores', 'sources', 'best')}
+    place = Path(folder or data_root()/'cache')/f'searching-{sha256(key)[:20]}.safetensors'
+    def compute():
+        found = search(task, seed, checkpoint=place, **kwargs)
+        place.unlink(missing_ok=True)
+        return {k: getattr(found, k) for k in ('schedules', 'scores', 'sources', 'best')}
     return Found(**cached('searched', key, compute, folder))
 
 def run_study(
