@@ -81,11 +81,11 @@ def load_features(path):
         return torch.as_tensor(f['X']).double(), torch.as_tensor(f['y']).double()
 
 
-def write(name, results, **more):
-    "Write benchmarks/results/<name>.json with the environment."
+def write(name, results, device='cpu', **more):
+    "Write benchmarks/results/<name>.json with the environment; `device` is where the work ran."
     from paper_repro.core.files import write_json
     from paper_repro.core.runtime import provenance
     load = [round(x, 2) for x in os.getloadavg()]
-    environment = {**provenance('cpu'), 'threads': threads, 'load_average_at_end': load}
+    environment = {**provenance(device), 'threads': threads, 'load_average_at_end': load}
     write_json(root/'benchmarks/results'/f'{name}.json',
                dict(benchmark=name, provenance=environment, results=results, **more))
