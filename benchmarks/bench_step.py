@@ -9,8 +9,8 @@ is then null and the results have a name of their own. Another network is a name
 kornia is in the extra `bench`; where it is absent it is left out and named. Images are uint8 and on the device before
 the clock; kornia takes floats, and its conversion is then part of its call rather than of the step. `--compile`
 compiles the network, which makes the step shorter and the share larger. `share_of_step` is what a step takes longer
-with augmentation than without, over all it takes, round by round; `alone_over_step` has the augmentation alone on top,
-which on a GPU need not overlap with anything."""
+with augmentation than without, over all it takes, round by round. `alone_over_step` has above the line the time of the
+augmentation called alone, which overlaps with nothing."""
 import argparse
 import importlib.util
 import statistics

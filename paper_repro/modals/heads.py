@@ -71,7 +71,8 @@ def regression_head(
         labels.append(quantile_groups(y, groups, rows))
         scale.append(y[rows].std())
     task = replace(task, name=name, x=x, y=torch.cat(labels), classes=int(torch.cat(labels).max()) + 1, data=table)
-    return Head(task, torch.cat(target), 'values', 'rings' if name == 'abalone_rings' else 'petal length, cm', torch.stack(scale))
+    words = 'rings' if name == 'abalone_rings' else 'petal length, cm'
+    return Head(task, torch.cat(target), 'values', words, torch.stack(scale))
 
 LABELS = {'even': (0, 2, 4, 6, 8), 'prime': (2, 3, 5, 7), 'above 4': (5, 6, 7, 8, 9), 'loop': (0, 6, 8, 9)}
 
@@ -98,8 +99,9 @@ class HeadArm:
     mix:bool=False       # mixup of inputs and targets
     grouped:bool=True    # transforms stay within groups; else all rows are one pool
 
-HEAD_ARMS = {'none': HeadArm(), 'mixup': HeadArm(mix=True), 'losses only': HeadArm(True), 'random schedule': HeadArm(True, 'random'),
-             'MODALS': HeadArm(True, 'searched'), 'transforms only': HeadArm(schedule='random'),
+HEAD_ARMS = {'none': HeadArm(), 'mixup': HeadArm(mix=True), 'losses only': HeadArm(True),
+             'random schedule': HeadArm(True, 'random'), 'MODALS': HeadArm(True, 'searched'),
+             'transforms only': HeadArm(schedule='random'),
              'transforms only, one pool': HeadArm(schedule='random', grouped=False)}
 
 def head_training(
@@ -180,15 +182,17 @@ def run_head(
     "Choose, search and train, or read what is in the cache. Raises `ValueError` for an unknown arm."
     for k in arms: check_choice('arm', k, HEAD_ARMS)
     folder = folder or data_root(root)/'cache'
-    key = dict(task=task_key(head.task), target=tensors_sha256(dict(target=head.target, groups=head.task.y)), kind=head.kind,
-               seed=seed, torch=torch.__version__.split('+')[0], population=population, weights=list(weights),
+    target = tensors_sha256(dict(target=head.target, groups=head.task.y))
+    key = dict(task=task_key(head.task), target=target, kind=head.kind, seed=seed,
+               torch=torch.__version__.split('+')[0], population=population, weights=list(weights),
                margins=list(margins), source=source_sha256(run_head))
     chosen = cached('head-chosen', key, lambda: choose_head(head, seed, weights, margins, device=device), folder)
     losses = {k: chosen[k] for k in ('adversarial', 'margin')}
     if log: log(f'{head.task.name}: weights {chosen["adversarial"].tolist()}, margins {chosen["margin"].tolist()}')
     def find(): return dict(schedules=search_head(head, seed, population, device=device, log=log, **losses))
     searched = None
-    if any(HEAD_ARMS[k].schedule == 'searched' for k in arms): searched = cached('head-searched', key, find, folder)['schedules']
+    if any(HEAD_ARMS[k].schedule == 'searched' for k in arms):
+        searched = cached('head-searched', key, find, folder)['schedules']
     results = {}
     for grouped in (True, False):
         names = [k for k in arms if HEAD_ARMS[k].grouped == grouped]
@@ -223,7 +227,8 @@ def head_scores(
     y, out = head.target[head.task.test].double(), out.double()
     if head.kind == 'labels':
         right = (out > 0) == (y > .5)
-        scores = {'labels right, %': 100*right.double().mean((1, 2)), 'all labels right, %': 100*right.all(2).double().mean(1)}
+        scores = {'labels right, %': 100*right.double().mean((1, 2)),
+                  'all labels right, %': 100*right.all(2).double().mean(1)}
     else:
         square = (out[..., 0] - y).square()
         scores = {'R2': 1 - square.sum(1)/(y - y.mean(1, keepdim=True)).square().sum(1),
@@ -280,7 +285,8 @@ def draw_heads(
             if ax is axes[1] and k == reference: continue
             mean, low, high = (x.item() for x in mean_interval(v))
             ax.plot(v, [i + .22]*len(v), 'o', color=plots.PALETTE[5], ms=2.5, alpha=.8, label='one run')
-            ax.errorbar([mean], [i], xerr=[[mean - low], [high - mean]], fmt='s', color=plots.PALETTE[0], ms=4, label='mean, 95 %')
+            ax.errorbar([mean], [i], xerr=[[mean - low], [high - mean]], fmt='s', color=plots.PALETTE[0], ms=4,
+                        label='mean, 95 %')
     axes[0].set(yticks=range(len(names)), yticklabels=names, xlabel=f'test {label}')
     axes[1].set_xlabel(f'gain over {reference}')
     axes[1].axvline(0, color='.5', lw=.8)
