@@ -159,7 +159,7 @@ def search_images(
     return ImageSearch(**cached('searched-images', key, compute, folder))
 
 # %% ../../nbs/modals/79_images.ipynb #7ed3f16c
-NETWORKS = dict(smoke=('wrn-10-1', 2), quick=('wrn-10-2', 2), paper=('wrn-40-2', 1)) # and its first stride
+NETWORKS = dict(smoke=('wrn-10-1', 4), quick=('wrn-10-2', 2), paper=('wrn-40-2', 1)) # and its first stride
 
 def image_hooks(
     profile:str,  # smoke | quick | paper: whose network; the small ones start with stride 2 (ours, for CPUs)
