@@ -24,7 +24,8 @@ def _layers(module):
     "Modules to watch below one, with what they are called."
     for child in module.children():
         if isinstance(child, StackedLinear): yield child, 'dense', False
-        elif isinstance(child, StackedLSTM): yield child, ('Bi' if child.ways == 2 else '') + f'LSTM, {child.layers} layer' + 's'*(child.layers > 1), False
+        elif isinstance(child, StackedLSTM):
+            yield child, 'Bi'*(child.ways == 2) + f'LSTM, {child.layers} layer' + 's'*(child.layers > 1), False
         elif isinstance(child, StackedEmbedding): yield child, 'word vectors' + ', frozen'*bool(child.shared), False
         elif hasattr(child, 'stem') and hasattr(child, 'units'):
             yield child.stem, 'convolution', True
@@ -43,7 +44,8 @@ def trace(
     model:LatentModel, # of M members
     x,                 # batch (M, b, ...), or (ids, lengths)
 )->dict:               # extractor, classifier, discriminator: list of dict(layer, count, shape, parameters); d
-    "Run the parts of a model and write down their layers. Raises `ValueError` when the layers found do not hold all parameters."
+    """Run the parts of a model and write down their layers. Raises `ValueError` when the layers found do not hold all
+    parameters."""
     M, out, hooks = model.members, {}, []
     def watch(module, rows):
         plain = _first_members(module)
@@ -72,20 +74,22 @@ def trace(
         for h in hooks: h.remove()
         model.train(was)
     for k, m in parts.items():
-        if sum(r['parameters'] for r in out[k]) != parameters(m, M):
-            raise ValueError(f'{k}: the layers found have {sum(r["parameters"] for r in out[k])} of {parameters(m, M)} parameters')
+        found, all_of = sum(r['parameters'] for r in out[k]), parameters(m, M)
+        if found != all_of: raise ValueError(f'{k}: the layers found have {found} of {all_of} parameters')
     return out | dict(d=model.d)
 
-# %% ../../nbs/modals/78b_architecture.ipynb #a51ef2ac
+# %% ../../nbs/modals/78b_architecture.ipynb #4dd1955f
 def _times(shape): return ' x '.join(f'{v:,}' for v in shape)
 
 def _box(ax, x, y, w, words, color, h=.62):
     from matplotlib.patches import FancyBboxPatch
-    ax.add_patch(FancyBboxPatch((x - w/2, y - h/2), w, h, boxstyle='round,pad=0,rounding_size=.08', fc=color, ec='.3', lw=.8, alpha=.9))
+    round_ = 'round,pad=0,rounding_size=.08'
+    ax.add_patch(FancyBboxPatch((x - w/2, y - h/2), w, h, boxstyle=round_, fc=color, ec='.3', lw=.8, alpha=.9))
     ax.text(x, y, words, ha='center', va='center', fontsize=6.5, linespacing=1.15)
 
 def _arrow(ax, a, b, color='.3', ls='-', bend=0.):
-    ax.annotate('', b, a, arrowprops=dict(arrowstyle='-|>', color=color, lw=.9, ls=ls, shrinkA=0, shrinkB=0, mutation_scale=7, connectionstyle=f'arc3,rad={bend}'))
+    ax.annotate('', b, a, arrowprops=dict(arrowstyle='-|>', color=color, lw=.9, ls=ls, shrinkA=0, shrinkB=0,
+                                          mutation_scale=7, connectionstyle=f'arc3,rad={bend}'))
 
 def _rows(rows, letters=24):
     words = [textwrap.fill((f'{r["count"]} x ' if r['count'] > 1 else '') + r['layer'], letters) for r in rows]
@@ -135,5 +139,6 @@ def draw_architecture(
     _arrow(ax, (12., .79), (12., .27), color='#9A7B00', ls='--')
     total = sum(r['parameters'] for k in ('extractor', 'classifier', 'discriminator') for r in traced[k])
     own = sum(r['parameters'] for r in traced['discriminator'])
-    ax.text(0, 2.75, f'{name}: {total - own:,} parameters of $F$ and the dense layer, {own:,} of $D$', fontsize=8.5, va='top')
+    words = f'{name}: {total - own:,} parameters of $F$ and the dense layer, {own:,} of $D$'
+    ax.text(0, 2.75, words, fontsize=8.5, va='top')
     return ax

@@ -54,7 +54,8 @@ def measure(
     y:Tensor, # (M, n)
 )->dict:      # spread, within, between, ratio: (M,) float64
     "Measure latents (tables 7 and 9). Raises `RuntimeError` when one is not finite: its model has diverged."
-    if not z.isfinite().all(): raise RuntimeError(f'latents are not finite in {int((~z.isfinite()).flatten(1).any(1).sum())} of {len(z)} models')
+    bad = int((~z.isfinite()).flatten(1).any(1).sum())
+    if bad: raise RuntimeError(f'latents are not finite in {bad} of {len(z)} models')
     return dict(spread=distance_spread(z, y), **class_distances(z, y))
 
 def train_geometry(
@@ -65,13 +66,14 @@ def train_geometry(
     margin:float=4.,     # of its triplet loss
     device='cpu',        # to compute on
     **changes,           # of the recipe
-)->dict:                 # 'train ratio', 'test spread', ... and accuracy: (2, R); at d = 2 also z (2, n, 2) and y (n,), the training rows of run 0
-    "Train both arms of all runs as one population and measure their latents. Raises as `measure`."
+)->dict:                 # 'train ratio', 'test spread', ... and accuracy: (2, R)
+    """Train both arms of all runs as one population and measure their latents; at d = 2 also return those of the
+    training rows of run 0, z (2, n, 2) and y (n,). Raises as `measure`."""
     R = task.runs
     seeds = [seed_for(seed, 'geometry', task.name, r) for r in range(R)]*2
     both = lambda rows: rows.repeat(2, 1)
-    training = Training(projected_model(task, seeds, d), task.x, task.y, both(task.train), task.recipe(**changes), seeds,
-                        0., [0.]*R + [triplet]*R, margin, device=device)
+    training = Training(projected_model(task, seeds, d), task.x, task.y, both(task.train), task.recipe(**changes),
+                        seeds, 0., [0.]*R + [triplet]*R, margin, device=device)
     training.run(task.setting.epochs)
     training.recipe, out = replace(training.recipe, bf16=False), {}
     for part, rows in (('train', both(task.train)), ('test', both(task.test))):
@@ -93,9 +95,11 @@ def geometry(
     "Train and measure all dimensions, or read what was measured before, dimension by dimension."
     out = {}
     for d in dims:
-        key = dict(task=task_key(task), d=d, seed=seed, options=kwargs, source=source_sha256(train_geometry), torch=torch.__version__.split('+')[0])
+        key = dict(task=task_key(task), d=d, seed=seed, options=kwargs, source=source_sha256(train_geometry),
+                   torch=torch.__version__.split('+')[0])
         out[d] = cached('geometry', key, lambda: train_geometry(task, d, seed, device=device, **kwargs), folder)
-        if log: log(f'{task.name}, d = {d}: between/within ' + ', '.join(f'{v:.2f} {k}' for k, v in zip(ARMS, out[d]['train ratio'].mean(1).tolist())))
+        ratios = zip(ARMS, out[d]['train ratio'].mean(1).tolist())
+        if log: log(f'{task.name}, d = {d}: between/within ' + ', '.join(f'{v:.2f} {k}' for k, v in ratios))
     return out
 
 # %% ../../nbs/modals/78_geometry.ipynb #accd6ba0
@@ -113,14 +117,16 @@ def quotient_claim(
     larger:bool,   # the triplet loss makes it larger; else smaller
     reported:dict|None=None, # d -> (without, with)
 )->dict:           # keyword arguments of `Result.add_claim`
-    "Test that the triplet loss makes a measure larger, or smaller, at every d; estimate and interval are those of the d that speaks most against it."
+    """Test that the triplet loss makes a measure larger, or smaller, at every d; estimate and interval are those of the
+    d that speaks most against it."""
     sign = 1 if larger else -1
     logs = {d: sorted((sign*math.log(v) for v in q)) for d, q in quotients(results, key).items()} # low, mean, high
     runs = results[next(iter(results))][key].shape[1]
     against = [d for d, v in logs.items() if v[2] < 0]
     d = min(against or logs, key=lambda d: logs[d][2 if against else 0])
     mean, low, high = quotients(results, key)[d]
-    detail = f'quotient with/without at d = {d}, of {", ".join(map(str, logs))}; means ' + ', '.join(f'{quotients(results, key)[k][0]:.2f}' for k in logs)
+    means = ', '.join(f'{v[0]:.2f}' for v in quotients(results, key).values())
+    detail = f'quotient with/without at d = {d}, of {", ".join(map(str, logs))}; means {means}'
     said = [f'{reported[k][1]/reported[k][0]:.2f}' for k in logs if k in (reported or {})]
     if said: detail += f'; reported {", ".join(said)}'
     if runs < 2: return dict(name=name, holds=None, detail=f'not tested: one run has no interval; {detail}')
@@ -178,11 +184,12 @@ def draw_geometry(
     results:dict,  # of `geometry`
     reported:dict|None=None, # as for `geometry_table`
 ):                 # figure
-    "Draw spread, ratio, within and between against d: means over runs, of within and between geometric ones, with 95 % t intervals."
+    """Draw spread, ratio, within and between against d: means over runs, of within and between geometric ones, with
+    95 % t intervals."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
     from paper_repro.core import plots
-    names = dict(spread='spread of the normalised\ndistance to the class mean', ratio='between / within', within='distance within a class',
-                 between='distance between class means')
+    names = dict(spread='spread of the normalised\ndistance to the class mean', ratio='between / within',
+                 within='distance within a class', between='distance between class means')
     fig, axes = plots.figure(2, 2, size=(3.5, 2.5), sharex=True)
     dims, colors = list(results), (plots.PALETTE[1], plots.PALETTE[0])
     for ax, (k, words) in zip(axes.flat, names.items()):
@@ -193,10 +200,12 @@ def draw_geometry(
             ax.plot(dims, mean, color=colors[i], marker='os'[i], label=arm)
             if len(runs) > 1: ax.fill_between(dims, low, high, color=colors[i], alpha=.18, lw=0)
             said = {} if k == 'spread' else (reported or {}).get(k, {}).get(arm, {})
-            if said: ax.plot(list(said), list(said.values()), '--', color=colors[i], marker='os'[i], mfc='none', label=f'reported, {arm}')
+            kw = dict(color=colors[i], marker='os'[i], mfc='none', label=f'reported, {arm}')
+            if said: ax.plot(list(said), list(said.values()), '--', **kw)
         if k == 'spread':
             said = (reported or {}).get(k, {})
-            if said: ax.plot(list(said), list(said.values()), '--D', color='.4', mfc='none', label='reported, arm not said')
+            kw = dict(color='.4', mfc='none', label='reported, arm not said')
+            if said: ax.plot(list(said), list(said.values()), '--D', **kw)
             every = [d for d in (2, 4, 8, 16, 32, 64, 128, 256) if min(dims) <= d <= max(max(dims), *said, 2)]
             ax.plot(every, [isotropic_spread(d) for d in every], ':', color='0', label='isotropic normal classes')
         if log:
@@ -228,7 +237,8 @@ def draw_latents(
     for ax, own, arm in zip(axes, z[:, ::step], ARMS):
         for c in y.unique().tolist():
             at = y[::step] == c
-            ax.plot(*own[at].T, 'osv'[c//8], color=plots.PALETTE[c % 8], ms=2.5, alpha=.6, mew=0, label=str(names[c] if names is not None else c))
+            ax.plot(*own[at].T, 'osv'[c//8], color=plots.PALETTE[c % 8], ms=2.5, alpha=.6, mew=0,
+                    label=str(c if names is None else names[c]))
         ax.set(xlabel='$z_1$', ylabel='$z_2$')
         ax.set_aspect('equal', 'datalim')
         ax.set_title(arm, fontsize=9)
