@@ -32,7 +32,7 @@ def prepare(
     x:Tensor, # images (M, b, 3, H, W) uint8
 )->Tensor:    # float32, about 0
     "Turn pixels into floats in [0, 1] minus the mean colour."
-    return (x.float() - torch.tensor(MEAN, device=x.device).view(3, 1, 1))/255
+    return x.float().sub_(torch.tensor(MEAN, dtype=torch.float32, device=x.device).view(3, 1, 1)).div_(255)
 
 # %% ../../nbs/modals/79_images.ipynb #73031ba9
 def crop_flip(
