@@ -37,7 +37,7 @@ def _smoke(kind):
 
 _TEXT = dict(learned=True, layers=1)
 _QUICK = dict(
-    iris=Plan(10, 8), breast_cancer=Plan(10, 8), arcene=Plan(10, 8),
+    iris=Plan(10, 8), breast_cancer=Plan(10, 8), arcene=Plan(10, 8, dict(bs=32)),
     abalone=Plan(10, 8, dict(limit=1000)), htru2=Plan(10, 8, dict(limit=1000)), digits=Plan(10, 8, dict(limit=500)),
     har=Plan(3, 6, dict(epochs=15, limit=3000, bf16=True)),
     sst2=Plan(3, 6, dict(epochs=8, dim=100, max_len=40, bf16=True, model=_TEXT), dict(lr=.002)),
