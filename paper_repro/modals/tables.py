@@ -42,7 +42,7 @@ _QUICK = dict(
     har=Plan(3, 6, dict(epochs=15, limit=3000, bf16=True)),
     sst2=Plan(3, 6, dict(epochs=8, dim=100, max_len=40, bf16=True, model=_TEXT), dict(lr=.002)),
     trec6=Plan(3, 6, dict(epochs=10, dim=100, bf16=True, model=_TEXT), dict(lr=.002)),
-    reduced_cifar10=Plan(3, 6, dict(epochs=15, bf16=True), dict(lr=.1), weights=(.1, .01, .001), margins=(1.,)))
+    reduced_cifar10=Plan(3, 4, dict(epochs=10, bf16=True), dict(lr=.1), weights=(.1, .01, .001), margins=(1.,)))
 _PAPER = {k: Plan(10 if v.kind == 'table' else 5, 16, dict(frame=1) if v.kind == 'series' else {},
                   margins=(.5, 1., 2., 4., 8.)) for k, v in SETTINGS.items()}
 
