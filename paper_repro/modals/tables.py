@@ -172,6 +172,11 @@ def add_notes(
 ):                # the result
     "Note what a reader must know of a study: stand-ins, a reduced scale."
     if got.task.note: result.note(f'Word vectors of {got.task.name}: {got.task.note}.')
+    if got.found is not None:
+        p, m = got.found.schedules[..., ::2], got.found.schedules[..., 1::2]
+        active = ((p > 0) & (m > 0)).any(-1).double().mean(1)                  # share of the epochs, by run
+        result.note(f'{got.task.name}: the schedules found apply a transform in {100*active.mean():.0f} % of the epochs, in '
+                    f'{int((active == 0).sum())} of {len(active)} runs in none; every search starts with none.')
     if profile == 'smoke':
         result.note('A few epochs on embedded data: this run proves that the code runs and says nothing about the paper.')
     if profile == 'quick' and reduced: result.note(f'Reduced for two cores: {reduced}.')
