@@ -266,7 +266,7 @@ def head_claim(
     mean, low, high = (v.item() for v in mean_interval(a - b))
     if len(a) < 2: return dict(name=name, holds=None, detail=f'not tested: one run has no interval; {detail}')
     if not math.isfinite(mean): return dict(name=name, holds=None, detail=f'not tested: a run diverged; {detail}')
-    return dict(name=name, holds=low > 0, undecided=low <= 0 < high, estimate=mean, low=low, high=high, n=len(a),
+    return dict(name=name, holds=low > 0, undecided=low <= 0 <= high, estimate=mean, low=low, high=high, n=len(a),
                 test='paired t over runs, 95 %', detail=detail)
 
 def draw_heads(

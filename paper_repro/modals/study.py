@@ -77,7 +77,7 @@ def arm_schedule(
 def _passes(arms):
     "Arms by what a pass shares."
     out = {}
-    for k in arms: out.setdefault((ARMS[k].simple, ARMS[k].data, ARMS[k].code), []).append(k)
+    for k in arms: out.setdefault((ARMS[k].simple, ARMS[k].data, ARMS[k].code, ARMS[k].mix), []).append(k)
     return out
 
 def _measure(out, y):

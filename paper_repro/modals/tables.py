@@ -14,6 +14,7 @@ from ..core.draws import draw
 from ..core.files import data_root
 from ..core.plots import mean_interval
 from ..core.runtime import check_choice, seed_for
+from ..core.source import source_sha256
 from ..core.stats import bootstrap_interval
 from ..data.sequences import Sentences, encode
 from .baselines import Smote, eda, find_synonyms, input_noise
@@ -85,10 +86,10 @@ def row_augment(
     wide = torch.zeros(len(ids), task.x[0].shape[1], dtype=ids.dtype)
     wide[:, :ids.shape[1]] = ids
     def augment(x, at, gens):
-        u = (draw('uniform', tuple(at.shape), gens)*(copies + 1)).long()
+        u, at, dev = (draw('uniform', tuple(at.shape), gens)*(copies + 1)).long(), at.cpu(), at.device
         place = torch.where(u == 0, at, n + at*copies + u - 1)
         length = lengths[place]
-        return wide[place][..., :int(length.max())], length
+        return wide[place][..., :int(length.max())].to(dev), length.to(dev)
     return augment
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def study(
         given, wanted = hooks.get('augments', {}), {ARMS[k].data for k in arms if ARMS[k].data}
         own = {k: row_augment(task, k, size, seed, root) for k in wanted if k not in given}
         more = {k: v for k, v in hooks.items() if k != 'augments'} | dict(augments=own | given)
+        if own: more.setdefault('augment_key', f'{source_sha256(row_augment)[:16]} {type(find_synonyms(root=root)).__name__}')
         out[size] = run_study(task, size, arms, found and found.schedules, seed, log=log, **shared, **more, **losses)
     return Study(task, p, chosen, found, out)
 
@@ -184,10 +186,11 @@ def add_notes(
 
 # %% ../../nbs/modals/77_tables.ipynb #8605e461
 def accuracy(
-    result:dict, # of one arm: right (R, m)
+    result:dict, # of one arm: right, margin (R, m)
 )->Tensor:       # (R,), per cent
-    "Return the accuracy of every run."
-    return 100*result['right'].double().mean(1)
+    "Return the accuracy of every run; NaN for one that has diverged."
+    whole = result['margin'].isfinite().all(1) if 'margin' in result else torch.tensor(True)
+    return torch.where(whole, 100*result['right'].double().mean(1), torch.nan)
 
 def accuracy_table(
     results:dict,       # size -> arm -> result
@@ -222,14 +225,18 @@ def better_claim(
     a, b = results[better], results[worse]
     mean, low, high = (v.item() for v in mean_interval(accuracy(a) - accuracy(b)))
     n, said = len(a['right']), ''
-    if better in (reported or {}) and worse in reported: said = f'; reported {reported[better] - reported[worse]:+.2f}'
+    same = int((a['loss'] == b['loss']).all(1).sum()) if 'loss' in a and a is not b else 0
+    if same: said = f'; the same training in {same} of {n} runs, whose schedules apply nothing'
+    if 2*same >= n > 0: untested = untested or f'both arms are the same training in {same} of {n} runs'
+    if mean != mean: return dict(name=name, holds=None, detail='not tested: a run diverged')
+    if better in (reported or {}) and worse in reported: said += f'; reported {reported[better] - reported[worse]:+.2f}'
     if fixed:
         boot = bootstrap_interval({'d': 100*(a['right'].double() - b['right'].double())}, lambda m: m['d'], seed=seed)
         said += f'; over runs and test rows [{boot["low"]:.2f}, {boot["high"]:.2f}]'
     detail = f'accuracy of {better} minus {worse}, points{said}'
     if n < 2: untested = untested or 'one run has no interval'
     if untested: return dict(name=name, holds=None, detail=f'not tested: {untested}; {detail}')
-    return dict(name=name, holds=low > 0, undecided=low <= 0 < high, estimate=mean, low=low, high=high, n=n,
+    return dict(name=name, holds=low > 0, undecided=low <= 0 <= high, estimate=mean, low=low, high=high, n=n,
                 test='paired t over runs, 95 %', detail=detail)
 
 def draw_accuracies(

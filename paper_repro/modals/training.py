@@ -99,7 +99,7 @@ class Training:
         adversarial=1.,    # $\alpha$, number or (M,)
         triplet=.03,       # $\beta$, number or (M,)
         margin=1.,         # of the triplet loss, number or (M,)
-        mix_input=0.,      # $\alpha$ of Beta for mixup of inputs, number or (M,); 0: none
+        mix_input=0.,      # $\alpha$ of Beta for mixup of inputs, number or (M,); 0: none; not beside `mix_latent`
         mix_latent=0.,     # the same for latents (senMixup, manifold mixup)
         groups=None,       # (n,) int64, classes of pools and triplets; None: y
         augment=None,      # function of a batch, its rows (M, b) and M generators, giving a batch; in training only
