@@ -246,7 +246,7 @@ def draw_accuracies(
     "Draw every run and the mean with its interval, a panel a size; reported accuracies hollow."
     from paper_repro.core import plots
     names = list(dict.fromkeys(k for arms in results.values() for k in arms))
-    fig, axes = plots.figure(1, len(results), size=(3.4, .8 + .28*len(names)), sharey=True, squeeze=False)
+    fig, axes = plots.figure(1, len(results), size=(3.4 if len(results) > 1 else 4.8, .8 + .28*len(names)), sharey=True, squeeze=False)
     words = dict(s='small', m='half', full='all training rows')
     for ax, (size, arms) in zip(axes[0], results.items()):
         for i, k in enumerate(names):
@@ -260,6 +260,6 @@ def draw_accuracies(
                 ax.plot(reported[size][k], i - .2, 'D', mfc='none', mec=plots.PALETTE[1], ms=4.5, label='reported')
         ax.set(yticks=range(len(names)), yticklabels=names, xlabel=f'test accuracy, %\n{words.get(size, size)}')
         ax.set_ylim(len(names) - .4, -.6)
-        ax.set_xlim(right=min(ax.get_xlim()[1], 101))
+        if ax.get_xlim()[1] > 102: ax.set_xlim(right=101)
     plots.legend_right(axes)
     return fig
